@@ -1,0 +1,18 @@
+"""Where things are: the only module that knows the layout of the repository."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = ROOT / "notebooks"
+CLAIMS = NOTEBOOKS / "claims.yaml"
+FIGURES = ROOT / "figures"
+DATA = ROOT / "data"
+CACHE = DATA / "cache"
+README = ROOT / "README.md"
+PROMPTS = Path(__file__).resolve().parent / "prompts"
+METRICS = Path(__file__).resolve().parent / "evaluate_modules"
+
+
+def results_dir(notebook: str, scale: str, out_dir: str | Path | None = None) -> Path:
+    """Folder of one notebook's record and figures, `<out_dir or figures/>/<scale>/<notebook>/`."""
+    return Path(out_dir or FIGURES) / scale / notebook
