@@ -16,17 +16,37 @@ def atomic_path(target: Path) -> Iterator[Path]:
     Works for a file and for a folder (the block creates whichever it needs). When the block raises, whatever the
     reason (Ctrl-C and a full disk included), the temporary is removed and an earlier `target` is left as it was.
     """
+    target = Path(os.path.abspath(target))  # "." has no name that a temporary could stand beside
     target.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     temporary = scratch / target.name
+    replaced = scratch / f"{target.name}.replaced"
     try:
         yield temporary
         if temporary.is_dir() and target.is_dir():
             # A non-empty folder cannot be replaced in one step: move the old one aside first.
-            os.replace(target, scratch / "replaced")
+            os.replace(target, replaced)
         os.replace(temporary, target)
+    except BaseException:
+        if os.path.lexists(replaced) and not os.path.lexists(target):
+            os.replace(replaced, target)  # interrupted between the two moves
+        raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def exclusive(lock: Path) -> Iterator[None]:
+    """Nothing; while the block runs, every other process that asks for the same `lock` waits.
+
+    The lock file stays behind, empty: removing it would let a third process in.
+    """
+    import fcntl  # not on Windows, where `import nbutils.files` should still work
+
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with open(lock, "a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # released when the file is closed, a killed process included
+        yield
 
 
 def write_text(target: Path, text: str) -> None:

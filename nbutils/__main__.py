@@ -1,0 +1,198 @@
+"""The command line, `python -m nbutils`: run notebooks, list them, render the report, look at and import data."""
+
+import sys
+import threading
+from collections import Counter
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from nbutils import paths
+from nbutils import run as runner
+from nbutils.errors import InputError
+
+
+def main() -> None:
+    """Run the command line; input that is wrong ends it with one line and status 2, a full disk with status 1."""
+    try:
+        cli()
+    except InputError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in runner.DISK_FULL:
+            raise
+        click.echo(f"error: the disk is full; {error.filename or 'the file'} was not written", err=True)
+        sys.exit(1)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+def cli() -> None:
+    """Retrieval, fine-tuning, or both: the notebooks, from the command line."""
+
+
+@cli.command()
+@click.argument("notebooks", nargs=-1, metavar="[NB]...")
+@click.option("--scale", default="tiny", show_default=True, help="Preset: smoke, tiny, gpu or paper.")
+@click.option("--jobs", default=1, show_default=True, help="Notebooks side by side; the cores are shared out.")
+@click.option("--timeout", default=runner.TIMEOUT_S, show_default=True, help="Seconds for a whole notebook.")
+@click.option("--resume", is_flag=True, help="Skip notebooks whose results are fresh.")
+@click.option("-p", "--parameter", "pairs", multiple=True, metavar="NAME=VALUE", help="Set a parameter (repeatable).")
+@click.option("-o", "--out-dir", type=click.Path(file_okay=False), help="Where results go (default: figures/).")
+def run(notebooks, scale, jobs, timeout, resume, pairs, out_dir) -> None:
+    """Run notebooks, all of them or those named ("00", "00_start_here"), and regenerate their figures.
+
+    At the default scale, parameters and folder the executed notebook replaces the committed one; otherwise it goes
+    beside the record, into OUT_DIR/SCALE/NOTEBOOK/. Exit status: 0 all done, 1 a notebook failed, 2 wrong input,
+    130 or 143 ended by Ctrl-C or SIGTERM.
+    """
+    chosen = runner.find_notebooks(notebooks)
+    with _progress_lines() as (progress, say):
+        outcomes, signum = runner.run_notebooks(
+            chosen,
+            scale=scale,
+            parameters=_parameters(pairs),
+            out_dir=out_dir,
+            timeout_s=timeout,
+            jobs=jobs,
+            resume=resume,
+            progress=progress,
+            ended=say,
+        )
+    if signum:
+        sys.exit(128 + signum)
+    if out_dir is None and any(outcome.status == "done" for outcome in outcomes):
+        from nbutils import report as reports
+
+        reports.render(scale)
+    if any(outcome.status == "failed" for outcome in outcomes):
+        sys.exit(1)
+
+
+def _parameters(pairs) -> dict[str, str]:
+    """`name=value` texts as a mapping; the values stay text until the notebook's annotations are known.
+
+    A value that is a path to a folder (it has a slash) becomes absolute, because the kernel runs in notebooks/.
+    """
+    parameters = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise InputError(f"-p {pair!r} is not NAME=VALUE")
+        if name in parameters:
+            raise InputError(f"-p {name} is given twice")
+        parameters[name] = str(Path(value).resolve()) if "/" in value and Path(value).is_dir() else value
+    return parameters
+
+
+def _outcome_line(outcome) -> str:
+    """What to say when a notebook has ended."""
+    if outcome.status == "fresh":
+        return f"{outcome.notebook}: fresh, skipped"
+    detail = f" ({outcome.message})" if outcome.message else ""
+    return f"{outcome.notebook}: {outcome.status}{detail}, {outcome.seconds:.1f} s"
+
+
+@contextmanager
+def _progress_lines():
+    """(progress, say): one line per running notebook, redrawn on a terminal; elsewhere a line when it starts."""
+    from tqdm import tqdm
+
+    bars, started = {}, set()
+    lock = threading.Lock()  # notebooks that run side by side report from their own threads
+
+    def progress(notebook: str, cell: int, cells: int, seconds: float) -> None:
+        with lock:
+            if sys.stderr.isatty():
+                if notebook not in bars:
+                    bars[notebook] = tqdm(bar_format="{desc}", leave=False, file=sys.stderr)
+                where = f"cell {cell} of {cells}" if cell else "starting"
+                bars[notebook].set_description_str(f"{notebook}: {where}, {seconds:.0f} s")
+            elif notebook not in started:
+                started.add(notebook)
+                click.echo(f"{notebook}: started")
+
+    def say(outcome) -> None:
+        with lock:
+            if outcome.notebook in bars:
+                bars.pop(outcome.notebook).close()
+            if outcome.status == "failed":
+                tqdm.write(f"error: {outcome.message}", file=sys.stderr)
+            else:
+                tqdm.write(_outcome_line(outcome))
+
+    try:
+        yield progress, say
+    finally:
+        for bar in bars.values():
+            bar.close()
+
+
+@cli.command(name="list")
+def list_() -> None:
+    """List the notebooks: title, parameters, and the verdicts of the last run at each scale."""
+    for path in runner.find_notebooks():
+        click.echo(f"{path.stem}  {runner.notebook_title(path)}")
+        for name, parameter in runner.notebook_parameters(path).items():
+            click.echo(f"    {name}: {parameter['type']} = {parameter['default']!r}  {parameter['help']}".rstrip())
+        for scale, verdicts in _verdicts(path.stem).items():
+            click.echo(f"    verdicts at {scale}: {verdicts}")
+
+
+def _verdicts(notebook: str) -> dict[str, str]:
+    """Scale -> "2 reproduced, 1 inconclusive" for the scales at which the notebook has a record."""
+    from nbutils.claims import SCALES
+    from nbutils.record import load_record
+
+    found = {}
+    for scale in SCALES:
+        file = paths.results_dir(notebook, scale) / "record.json"
+        if file.exists():
+            counts = Counter(claim["verdict"] for claim in load_record(file)["claims"].values())
+            found[scale] = ", ".join(f"{n} {verdict}" for verdict, n in counts.items()) or "no claims"
+    return found
+
+
+@cli.command()
+@click.option("--scale", default="tiny", show_default=True, help="Whose records: smoke, tiny, gpu or paper.")
+def report(scale) -> None:
+    """Render the claims table into README.md and the page figures/SCALE/index.html from the records."""
+    from nbutils import report as reports
+
+    reports.render(scale)
+
+
+@cli.group()
+def data() -> None:
+    """Show data sets and import your own."""
+
+
+@data.command()
+@click.argument("name", default="factbook")
+def show(name) -> None:
+    """Show the size of a data set: "factbook", a folder, or a hub id."""
+    from nbutils.data import load_dataset
+
+    dataset = load_dataset(name)
+    click.echo(f"{dataset.name}  sha256 {dataset.sha256}")
+    click.echo(f"{len(dataset.corpus)} passages, {len(dataset.claims)} claims, {len(dataset.clues)} clues")
+    counts = Counter((question.kind, question.split) for question in dataset.questions)
+    for (kind, split), n in sorted(counts.items()):
+        click.echo(f"{n:7d} questions  {kind}, {split}")
+
+
+@data.command(name="import")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--split", default="test", show_default=True, help="Split of the questions: train, dev or test.")
+def import_(file, folder, split) -> None:
+    """Convert FILE (SQuAD-style JSON, or JSONL of question, answers, passage) into a data set FOLDER."""
+    from nbutils import formats
+
+    sizes = formats.import_file(file, folder, split)
+    click.echo(f"{folder}: " + ", ".join(f"{key} {value}" for key, value in sizes.items()))
+
+
+if __name__ == "__main__":
+    main()

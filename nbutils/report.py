@@ -1,0 +1,181 @@
+"""The claims table in the README and one static page of all figures and verdicts, both generated from the records."""
+
+import html
+import math
+import re
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nbutils import claims, files, paths, record
+from nbutils.errors import InputError
+
+BEGIN = "<!-- claims:begin -->"
+END = "<!-- claims:end -->"
+NOT_RUN = "not run"
+_TEMPLATES = Path(__file__).resolve().parent / "templates"
+
+
+def render(scale: str = "tiny", out_dir: str | Path | None = None, readme: Path | None = None) -> list[Path]:
+    """The files written: the README (its claims table replaced) and `<out_dir or figures/>/<scale>/index.html`.
+
+    Reads every record of that scale and claims.yaml. Raises InputError for an unknown scale, a README without the two
+    markers, a figure that a record names and that is not there, and a record whose verdicts are not those that
+    claims.yaml gives today; nothing is written then.
+    """
+    readme = readme or paths.README
+    table, page = _contents(scale, out_dir)
+    text = _with_table(readme, table)
+    target = _page_path(scale, out_dir)
+    files.write_text(target, page)
+    files.write_text(readme, text)
+    return [readme, target]
+
+
+def check(scale: str = "tiny", out_dir: str | Path | None = None, readme: Path | None = None) -> None:
+    """Nothing, when the README's table and the page are what `render` would write; else raises InputError."""
+    readme = readme or paths.README
+    table, page = _contents(scale, out_dir)
+    target = _page_path(scale, out_dir)
+    for path, fresh in ((readme, _with_table(readme, table)), (target, page)):
+        if not path.is_file() or path.read_text(encoding="utf-8") != fresh:
+            raise InputError(f"{path.name} is not what the records say: run python -m nbutils report")
+
+
+def _page_path(scale: str, out_dir: str | Path | None) -> Path:
+    return Path(out_dir or paths.FIGURES) / scale / "index.html"
+
+
+def _contents(scale: str, out_dir: str | Path | None) -> tuple[str, str]:
+    """(README table, HTML page) of all records of a scale."""
+    if scale not in claims.SCALES:
+        raise InputError(f"no scale {scale!r}: use one of {', '.join(claims.SCALES)}")
+    folder = _page_path(scale, out_dir).parent
+    records = {path.parent.name: record.load_record(path) for path in sorted(folder.glob("*/record.json"))}
+    for name, content in records.items():
+        if content["notebook"] != name or content["scale"] != scale:
+            raise InputError(f"the record in {scale}/{name}/ is of {content['notebook']} at {content['scale']}")
+    rows = _rows(scale, records)
+    return _table(rows), _page(scale, folder, records, rows)
+
+
+def _rows(scale: str, records: Mapping[str, Mapping[str, Any]]) -> list[dict]:
+    """One row per claim of claims.yaml: the claim's keys, and "outcome" (None when no record judged it), "number"."""
+    known = claims.load_claims()
+    outcomes = {}
+    for name, content in records.items():
+        for id_, outcome in content["claims"].items():
+            # Judged again from the scores: a rule changed after the run must not keep the old verdict.
+            if id_ not in known or not _same(claims.judge(known[id_], content["scores"], scale), outcome):
+                raise InputError(f"claim {id_} of {name} is no longer judged as in its record: run {name} again")
+            outcomes[id_] = outcome
+    rows = []
+    for id_, claim in known.items():
+        outcome = outcomes.get(id_)
+        verdict = outcome["verdict"] if outcome else NOT_RUN
+        judged = verdict not in (NOT_RUN, claims.NOT_TESTED)
+        deep_enough = claims.SCALES.index(scale) >= claims.SCALES.index(claim["min_scale"])
+        rows.append(
+            {
+                **claim,
+                "number": id_.partition(".")[0],
+                "outcome": outcome,
+                "rule_text": _rule_text(claim),
+                "here": f"{_interval(claim, outcome)}, n = {outcome['n']}" if outcome else "-",
+                "null_result": f"{_interval(claim, outcome['null'])} {outcome['null']['verdict']}" if judged else "-",
+                "verdict": verdict,
+                "scale": scale if deep_enough else f"needs {claim['min_scale']}",
+                "note": claim["note"] if verdict != claims.REPRODUCED else "",
+            }
+        )
+    return rows
+
+
+def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Equal verdicts, and numbers equal but for what another processor may round differently."""
+    for key in ("value", "low", "high", "n"):
+        if key in one and not math.isclose(one[key], other[key], rel_tol=1e-9, abs_tol=1e-9):
+            return False
+    return one["verdict"] == other["verdict"] and ("null" not in one or _same(one["null"], other["null"]))
+
+
+def _interval(claim: Mapping[str, Any], outcome: Mapping[str, Any]) -> str:
+    sign = "+" if "difference" in claim["quantity"] else ""
+    return f"{outcome['value']:{sign}.3f} [{outcome['low']:.3f}, {outcome['high']:.3f}]"
+
+
+def _rule_text(claim: Mapping[str, Any]) -> str:
+    """What is compared with what: "recall_at_1/Dense/fact - recall_at_1/BM25/fact > 0"."""
+    quantity, rule = claim["quantity"], claim["rule"]
+    left = " - ".join(quantity["difference"]) if "difference" in quantity else quantity["mean"]
+    return f"{left} {rule['ordering']}" if "ordering" in rule else f"{left} within {rule['interval']}"
+
+
+def _table(rows: list[dict]) -> str:
+    lines = [
+        "| # | claim | paper | here (95 % interval) | same rule on the null input | verdict | scale |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        source = f"{row['paper']}, {row['where']}"
+        paper = source if row["paper_values"] == "-" else f"{source}: {row['paper_values']}"
+        sentence = f"{row['sentence']} ({row['note']})" if row["note"] else row["sentence"]
+        cells = (row["number"], sentence, paper, row["here"], row["null_result"], row["verdict"], row["scale"])
+        lines.append("| " + " | ".join(_markdown(cell) for cell in cells) + " |")
+    return "\n".join(lines)
+
+
+def _markdown(text: str) -> str:
+    """`text` as it stands, in one cell of a Markdown table: no markup, no HTML, no new cell."""
+    escaped = re.sub(r"([\\`*_\[\]|~])", r"\\\1", " ".join(text.split()))
+    return html.escape(escaped, quote=False)
+
+
+def _with_table(readme: Path, table: str) -> str:
+    """The README's text with `table` between the markers."""
+    if not readme.is_file():
+        raise InputError(f"no {readme.name}: the claims table is written into it")
+    text = readme.read_text(encoding="utf-8")
+    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
+        raise InputError(f"{readme.name} needs the markers {BEGIN} and {END}, once each and in this order")
+    before, _, rest = text.partition(BEGIN)
+    after = rest.partition(END)[2]
+    return f"{before}{BEGIN}\n\n{table}\n\n{END}{after}"
+
+
+def _page(scale: str, folder: Path, records: Mapping[str, Mapping[str, Any]], rows: list[dict]) -> str:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True, keep_trailing_newline=True,
+    )  # fmt: skip
+    numbers = sorted({row["number"] for row in rows} | {name.partition("_")[0] for name in records})
+    sections = []
+    for number in numbers:
+        names = [name for name in records if name.partition("_")[0] == number]
+        found = [row for row in rows if row["number"] == number]
+        if not names:
+            sections.append({"name": number, "record": None, "figures": [], "claims": found})
+        for name in names:
+            figures = [_figure(folder, name, figure) for figure in records[name]["figures"].values()]
+            sections.append({"name": name, "record": records[name], "figures": figures, "claims": found})
+    verdicts = (claims.REPRODUCED, claims.NOT_REPRODUCED, claims.INCONCLUSIVE, claims.NOT_TESTED, NOT_RUN)
+    counts = [(word, sum(row["verdict"] == word for row in rows)) for word in verdicts]
+    template = environment.get_template("report.html")
+    return template.render(scale=scale, sections=sections, counts=[pair for pair in counts if pair[1]])
+
+
+def _figure(folder: Path, notebook: str, figure: Mapping[str, str]) -> dict:
+    """Where a figure lies relative to the page, its caption, and its size in pixels, so that the page does not jump."""
+    path = folder / notebook / figure["file"]
+    if not re.fullmatch(r"[a-z0-9_]+\.png", figure["file"]) or not path.is_file():
+        raise InputError(f"the record of {notebook} names the figure {figure['file']!r}, which is not beside it")
+    with open(path, "rb") as file:
+        header = file.read(24)
+    if header[:8] != b"\x89PNG\r\n\x1a\n":
+        raise InputError(f"{notebook}/{figure['file']} is not a PNG file")
+    width, height = struct.unpack(">II", header[16:24])
+    size = {"width": width, "height": height, "wide": width > 1_000}
+    return {"src": f"{notebook}/{figure['file']}", "caption": figure["caption"], **size}

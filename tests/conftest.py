@@ -1,0 +1,57 @@
+"""What several test files need: a stand-in for the repository, and small notebooks made in code."""
+
+from types import SimpleNamespace
+
+import pytest
+
+PARAMETERS = """\
+scale: str = "tiny"  # preset
+seed: int = 0  # first seed
+n_docs: int = 3  # passages per question
+share: float = 0.5  # share of something [0..1]
+name: str = None  # some text
+pooling: str = "mean"  # how to pool [mean|max]
+verbose: bool = False  # say more
+out_dir: str = None  # where results go (default: the repository)"""
+
+# What record.save() does, without the libraries that it needs.
+SAVE = """\
+import json
+from pathlib import Path
+folder = Path(out_dir) / scale / "{slug}"
+folder.mkdir(parents=True, exist_ok=True)
+(folder / "record.json").write_text(json.dumps({{"seed": seed, "n_docs": n_docs, "name": name, "figures": {{}}}}))"""
+
+
+@pytest.fixture
+def write_notebook():
+    """Function (path, *code cells, parameters=..., save=True) -> path of a notebook that the runner accepts."""
+    import nbformat
+
+    def write(path, *sources, parameters=PARAMETERS, save=True):
+        v4 = nbformat.v4
+        cells = [v4.new_markdown_cell(f"# {path.stem[:2]} · A demonstration", id="title")]
+        cells.append(v4.new_code_cell(parameters, metadata={"tags": ["parameters"]}, id="parameters"))
+        cells += [v4.new_code_cell(source, id=f"cell-{i}") for i, source in enumerate(sources)]
+        if save:
+            cells.append(v4.new_code_cell(SAVE.format(slug=path.stem), id="save"))
+        kernel = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
+        metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(nbformat.writes(v4.new_notebook(cells=cells, metadata=metadata)) + "\n", encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """Empty folders in tmp_path in place of the repository's notebooks/, figures/ and data/."""
+    from nbutils import paths
+
+    folders = SimpleNamespace(root=tmp_path, notebooks=tmp_path / "notebooks", figures=tmp_path / "figures")
+    for name in ("notebooks", "figures", "data"):
+        (tmp_path / name).mkdir()
+        monkeypatch.setattr(paths, name.upper(), tmp_path / name)
+    monkeypatch.setattr(paths, "README", tmp_path / "README.md")
+    return folders

@@ -1,0 +1,178 @@
+"""Claims: the schema of claims.yaml refuses what is malformed, and verdicts follow the interval."""
+
+import math
+
+import numpy as np
+import pytest
+
+from nbutils.claims import SCALES, judge, load_claims, verdict
+from nbutils.errors import InputError
+
+GOOD = """\
+00.dense_over_bm25:
+  paper: "Karpukhin et al. 2020"
+  where: "top-20 accuracy, NQ test"
+  sentence: "Dense retrieval finds the gold passage more often than BM25."
+  paper_values: "BM25 59.1, DPR 78.4 [M]"
+  quantity: {difference: ["recall_at_1/Dense", "recall_at_1/BM25"]}
+  rule: {ordering: "> 0"}
+  null: {difference: ["recall_at_1/shuffled", "recall_at_1/BM25"]}
+  min_scale: tiny
+"""
+
+
+@pytest.fixture
+def load(tmp_path):
+    def load_text(text):
+        path = tmp_path / "claims.yaml"
+        path.write_text(text, encoding="utf-8")
+        return load_claims(path)
+
+    return load_text
+
+
+def scores(**columns):
+    ids = [f"q{i}" for i in range(len(next(iter(columns.values()))))]
+    return {f"recall_at_1/{name}": {"ids": ids, "values": list(values)} for name, values in columns.items()}
+
+
+def test_a_good_file_loads(load):
+    (claim,) = load(GOOD + "  note: few questions\n").values()
+    assert claim["id"] == "00.dense_over_bm25"
+    assert claim["null"] == {"difference": ["recall_at_1/shuffled", "recall_at_1/BM25"]}  # an unquoted `null:` key
+    assert claim["note"] == "few questions"
+    assert load(GOOD)["00.dense_over_bm25"]["note"] == ""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("00.dense_over_bm25:", "dense:", "claim dense: an id is"),
+        ("00.dense_over_bm25:", "0.dense:", "claim 0.dense: an id is"),
+        ("00.dense_over_bm25:", "00.1:", "claim 0.1: an id is"),
+        ("  where:", "  table:", "claim 00.dense_over_bm25 has unknown key 'table'"),
+        ("  min_scale: tiny\n", "", "claim 00.dense_over_bm25 lacks 'min_scale'"),
+        ('  null: {difference: ["recall_at_1/shuffled", "recall_at_1/BM25"]}\n', "", "00.dense_over_bm25 lacks 'null'"),
+        ("min_scale: tiny", "min_scale: huge", "00.dense_over_bm25: min_scale is 'huge'"),
+        ("min_scale: tiny", "min_scale: smoke", "00.dense_over_bm25: min_scale is 'smoke'"),
+        ('"> 0"', '"about 0"', "00.dense_over_bm25: rule"),
+        ('"> 0"', '"> zero"', "00.dense_over_bm25: rule"),
+        ('{ordering: "> 0"}', "{interval: [1, 0]}", "00.dense_over_bm25: rule"),
+        ('{ordering: "> 0"}', "{interval: [0, .inf]}", "00.dense_over_bm25: rule"),
+        ('{ordering: "> 0"}', '{ordering: "> 0", interval: [0, 1]}', "00.dense_over_bm25: rule"),
+        ('{ordering: "> 0"}', '"> 0"', "00.dense_over_bm25: rule"),
+        ("{difference: [", "{ratio: [", "00.dense_over_bm25: quantity"),
+        ('"recall_at_1/Dense", ', "", "00.dense_over_bm25: quantity"),
+        ('["recall_at_1/Dense", "recall_at_1/BM25"]', '["a", "a"]', "00.dense_over_bm25: quantity"),
+        ('["recall_at_1/Dense", "recall_at_1/BM25"]', '["a", 1]', "00.dense_over_bm25: quantity"),
+        ("recall_at_1/shuffled", "recall_at_1/Dense", "00.dense_over_bm25: null"),
+        ('{difference: ["recall_at_1/shuffled", "recall_at_1/BM25"]}', '{mean: "a"}', "00.dense_over_bm25: null"),
+        ("  min_scale", "  rule: {ordering: '< 0'}\n  min_scale", "'rule' occurs twice"),
+        ('paper_values: "BM25 59.1, DPR 78.4 [M]"', "paper_values: 59.1", "00.dense_over_bm25: paper_values"),
+        ('sentence: "', 'sentence: ""\n  note: "', "00.dense_over_bm25: sentence"),
+        (GOOD, "", "must map"),
+        (GOOD, "- a\n", "must map"),
+        (GOOD, "00.a: text\n", "claim 00.a must be a mapping"),
+        (GOOD, "a: [\n", "not YAML"),
+        (GOOD, GOOD + GOOD, "'00.dense_over_bm25' occurs twice"),
+        ("paper:", "paper: !!python/object/apply:os.getcwd []\n  x:", "not YAML"),
+    ],
+)
+def test_a_malformed_file_is_refused(load, old, new, message):
+    assert old in GOOD
+    with pytest.raises(InputError, match=message):
+        load(GOOD.replace(old, new, 1))
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(InputError, match="no claims file"):
+        load_claims(tmp_path / "claims.yaml")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "rule", "expected"),
+    [
+        (0.1, 0.3, {"ordering": "> 0"}, "reproduced"),
+        (0.0, 0.3, {"ordering": "> 0"}, "inconclusive"),  # 0 is not > 0
+        (0.0, 0.3, {"ordering": ">= 0"}, "reproduced"),
+        (-0.1, 0.3, {"ordering": "> 0"}, "inconclusive"),
+        (-0.1, 0.0, {"ordering": "> 0"}, "not reproduced"),
+        (-0.1, 0.0, {"ordering": ">= 0"}, "inconclusive"),
+        (-0.2, -0.1, {"ordering": ">= 0"}, "not reproduced"),
+        (0.0, 0.0, {"ordering": "> 0"}, "not reproduced"),  # two equal systems
+        (-0.3, -0.1, {"ordering": "< 0"}, "reproduced"),
+        (-0.3, 0.0, {"ordering": "<0"}, "inconclusive"),
+        (-0.3, 0.0, {"ordering": "<= 0"}, "reproduced"),
+        (0.0, 0.1, {"ordering": "< 0"}, "not reproduced"),
+        (0.0, 0.1, {"ordering": "<= 0"}, "inconclusive"),
+        (0.41, 0.44, {"ordering": "> 0.4"}, "reproduced"),
+        (-0.3, -0.2, {"ordering": "> -0.5"}, "reproduced"),
+        (0.4, 0.6, {"interval": [0.4, 0.6]}, "reproduced"),
+        (0.39, 0.6, {"interval": [0.4, 0.6]}, "inconclusive"),
+        (0.5, 0.61, {"interval": [0.4, 0.6]}, "inconclusive"),
+        (0.3, 0.7, {"interval": [0.4, 0.6]}, "inconclusive"),
+        (0.61, 0.7, {"interval": [0.4, 0.6]}, "not reproduced"),
+        (0.1, 0.39, {"interval": [0.4, 0.6]}, "not reproduced"),
+    ],
+)
+def test_verdict(low, high, rule, expected):
+    assert verdict((low + high) / 2, low, high, rule) == expected
+
+
+@pytest.mark.parametrize("bad", [(math.nan, 0, 1), (0, math.nan, 1), (0, 0, math.inf), (0.5, 1, 0)])
+def test_verdict_refuses_what_is_no_interval(bad):
+    with pytest.raises(InputError, match="cannot judge"):
+        verdict(*bad, {"ordering": "> 0"})
+
+
+def test_judge_pairs_by_question_id(load):
+    (claim,) = load(GOOD).values()
+    bm25 = np.linspace(0, 0.8, 40)
+    found = scores(Dense=bm25 + 0.1, BM25=bm25, shuffled=bm25 - 0.1)
+    dense = found["recall_at_1/Dense"]
+    found["recall_at_1/Dense"] = {"ids": dense["ids"][::-1], "values": dense["values"][::-1]}
+    outcome = judge(claim, found, "tiny")
+    # Paired, every difference is 0.1; paired by position they would range from -0.7 to 0.9.
+    assert [outcome["value"], outcome["low"], outcome["high"]] == pytest.approx([0.1, 0.1, 0.1])
+    assert outcome["verdict"] == "reproduced"
+    assert outcome["n"] == 40
+    assert outcome["null"].keys() == {"verdict", "value", "low", "high"}
+    assert outcome["null"]["verdict"] == "not reproduced"
+
+
+def test_judge_of_a_mean(load):
+    text = GOOD.replace('{difference: ["recall_at_1/Dense", "recall_at_1/BM25"]}', "{mean: recall_at_1/Dense}")
+    text = text.replace('{difference: ["recall_at_1/shuffled", "recall_at_1/BM25"]}', "{mean: recall_at_1/shuffled}")
+    (claim,) = load(text.replace('{ordering: "> 0"}', "{interval: [0.3, 0.7]}")).values()
+    outcome = judge(claim, scores(Dense=[0, 1] * 100, shuffled=[0] * 199 + [1]), "gpu")
+    assert (outcome["verdict"], outcome["value"], outcome["null"]["verdict"]) == ("reproduced", 0.5, "not reproduced")
+
+
+def test_planted_fault_a_claim_that_its_null_passes_too_is_refused(load):
+    (claim,) = load(GOOD).values()
+    passing = scores(Dense=[1, 1, 1, 1], BM25=[0, 0, 0, 0], shuffled=[1, 1, 1, 1])
+    with pytest.raises(InputError, match=r"00\.dense_over_bm25 also holds on its null input .* cannot fail"):
+        judge(claim, passing, "tiny")
+    assert judge(claim, passing, "smoke")["verdict"] == "not tested at this scale"
+
+
+def test_below_its_scale_a_claim_is_computed_but_not_judged(load):
+    (claim,) = load(GOOD.replace("min_scale: tiny", "min_scale: gpu")).values()
+    found = scores(Dense=[1, 1, 1, 0], BM25=[0, 0, 0, 0], shuffled=[0, 0, 0, 0])
+    words = {scale: judge(claim, found, scale)["verdict"] for scale in SCALES}
+    untested = "not tested at this scale"
+    assert words == {"smoke": untested, "tiny": untested, "gpu": "reproduced", "paper": "reproduced"}
+    assert judge(claim, found, "smoke")["value"] == 0.75
+    with pytest.raises(InputError, match="no scale 'huge'"):
+        judge(claim, found, "huge")
+
+
+def test_missing_scores_and_other_questions_are_refused(load):
+    (claim,) = load(GOOD).values()
+    found = scores(Dense=[1, 0], BM25=[0, 0], shuffled=[0, 0])
+    found["recall_at_1/BM25"]["ids"] = ["q0", "q7"]
+    with pytest.raises(InputError, match=r"claim 00\.dense_over_bm25: quantity.*different questions"):
+        judge(claim, found, "tiny")
+    del found["recall_at_1/Dense"]
+    with pytest.raises(InputError, match="no score 'recall_at_1/Dense'"):
+        judge(claim, found, "smoke")

@@ -1,0 +1,274 @@
+"""Figures: drawn from the record, refused when empty, unlabelled or cut off, and equal bytes each time."""
+
+import io
+import math
+import subprocess
+import sys
+
+import matplotlib
+import numpy as np
+import pytest
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+from nbutils import paths, plotting
+from nbutils.errors import InputError
+from nbutils.record import Record
+
+KS = list(range(1, 101))
+
+
+@pytest.fixture
+def record(project, write_notebook):
+    write_notebook(project.notebooks / "00_start_here.ipynb", "x = 1")
+    one = Record("00_start_here", "tiny", 0, {}, {})
+    for method, share in (("BM25", 0.1), ("Dense", 0.3)):
+        y = 1 - (1 - share) ** np.array(KS)
+        one.series(f"recall/{method}", KS, y, y**1.2, y**0.9, n=50)
+        one.metric(f"recall_at_1/{method}", share, share - 0.05, share + 0.1, n=50)
+    above = float(np.nextafter(0.1, 1))  # a mean may be rounded to just outside its interval
+    one.metric("always/BM25", 0.1, above, above, n=50)
+    return one
+
+
+@pytest.fixture(autouse=True)
+def clean_figures():
+    with matplotlib.rc_context():
+        plotting.set_style()
+        yield
+    plt.close("all")
+
+
+CURVES = {"BM25": "recall/BM25", "Dense": "recall/Dense"}
+BARS = {"k = 1": {"BM25": "recall_at_1/BM25", "Dense": "recall_at_1/Dense"}, "always": {"BM25": "always/BM25"}}
+
+
+def draw(record):
+    fig, axes = plt.subplots(1, 2, figsize=plotting.DOUBLE)
+    plotting.plot_curves(axes[0], record, CURVES, "k", "recall@k", log_x=True)
+    plotting.plot_bars(axes[1], record, BARS, "cut-off", "recall")
+    plotting.paper_line(axes[1], 0.5, "Lewis et al. 2020")
+    plotting.legend_above(fig)
+    return fig
+
+
+def good_axis(size=plotting.SINGLE):
+    fig, ax = plt.subplots(figsize=size)
+    ax.plot([1, 2], [0.1, 0.2])
+    ax.set(xlabel="k", ylabel="recall@k")
+    return fig, ax
+
+
+def test_a_figure_is_saved_with_the_record(record):
+    target = plotting.save_figure(draw(record), "recall", record, "Recall; bands: 95 % interval, n = 50.")
+    assert target == paths.FIGURES / "tiny" / "00_start_here" / "recall.png"
+    assert record["figures"]["recall"] == {"file": "recall.png", "caption": "Recall; bands: 95 % interval, n = 50."}
+    assert not target.exists()
+    record.content["data"]["name"] = "factbook"
+    record.save()
+    image = plt.imread(target)
+    assert image.shape[:2] == (round(2.6 * 200), round(6.8 * 200))
+    assert len(np.unique(image.reshape(-1, image.shape[2]), axis=0)) > 100
+
+
+def test_curves_and_bands_are_the_records_numbers(record):
+    fig, ax = plt.subplots()
+    plotting.plot_curves(ax, record.content, CURVES, "k", "recall@k", log_x=True)
+    for line, band, (method, name) in zip(ax.lines, ax.collections, CURVES.items(), strict=True):
+        series = record["series"][name]
+        assert line.get_label() == method
+        assert line.get_color() == plotting.COLOURS[method]
+        assert line.get_xydata().tolist() == [list(point) for point in zip(series["x"], series["y"], strict=True)]
+        corners = {tuple(vertex) for vertex in band.get_paths()[0].vertices}
+        for side in ("low", "high"):
+            assert set(zip(series["x"], series[side], strict=True)) <= corners
+    assert ax.get_ylim() == (0, 1)
+    assert ax.get_xlabel() == "k (log scale)"
+    fig.canvas.draw()
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["1", "10", "100"]
+
+
+def test_bars_and_error_bars_are_the_records_numbers(record):
+    _, ax = plt.subplots()
+    plotting.plot_bars(ax, record, BARS, "cut-off", "recall")
+    heights = [bar.get_height() for container in ax.containers[1::2] for bar in container]
+    names = ["recall_at_1/BM25", "always/BM25", "recall_at_1/Dense"]
+    expected = [record["metrics"][name] for name in names]
+    assert heights == [metric["value"] for metric in expected]
+    ends = [segment[:, 1].tolist() for lines in ax.collections for segment in lines.get_segments()]
+    assert ends == [pytest.approx([metric["low"], metric["high"]]) for metric in expected]
+    assert ax.get_ylim() == (0, 1)
+    bm25, dense = ax.containers[1], ax.containers[3]
+    assert bm25[0].get_x() < dense[0].get_x()
+    assert bm25[0].get_facecolor() == matplotlib.colors.to_rgba(plotting.COLOURS["BM25"])
+
+
+def test_every_method_has_a_colour_and_a_marker_of_its_own():
+    assert plotting.COLOURS.keys() == plotting.MARKERS.keys()
+    assert len(set(plotting.COLOURS.values())) == len(set(plotting.MARKERS.values())) == len(plotting.COLOURS)
+
+
+def test_what_the_record_lacks_or_cannot_show_is_refused(record):
+    _, ax = plt.subplots()
+    with pytest.raises(InputError, match="no series entry 'recall/none'"):
+        plotting.plot_curves(ax, record, {"BM25": "recall/none"}, "k", "recall")
+    with pytest.raises(InputError, match="no metrics entry 'none'"):
+        plotting.plot_bars(ax, record, {"a": {"BM25": "none"}}, "k", "recall")
+    with pytest.raises(InputError, match="no colour for 'ColBERT'"):
+        plotting.plot_curves(ax, record, {"ColBERT": "recall/BM25"}, "k", "recall")
+    with pytest.raises(InputError, match="does not fit between 0"):
+        plotting.plot_curves(ax, record, CURVES, "k", "recall", limits=(0, 0.5))
+    record.metric("nll", 2.0, 1.5, 2.5, 10)
+    with pytest.raises(InputError, match=r"'nll' of group 'a' does not fit between 0 and 1\.0"):
+        plotting.plot_bars(ax, record, {"a": {"BM25": "nll"}}, "k", "nats")
+    plotting.plot_bars(ax, record, {"a": {"BM25": "nll"}}, "k", "nats", top=3)
+
+
+EMPTY = {
+    "nothing": lambda ax: None,
+    "empty line": lambda ax: ax.plot([], []),
+    "line without a number": lambda ax: ax.plot([1, 2], [math.nan, math.nan]),
+    "line outside": lambda ax: ax.plot([1, 2], [7, 8]),
+    "hidden line": lambda ax: ax.plot([1, 2], [0.1, 0.2], visible=False),
+    "bars without a number": lambda ax: ax.bar([1, 2], [math.nan, math.nan], yerr=[0.1, 0.1]),
+    "points without a number": lambda ax: ax.scatter([math.nan], [math.nan]),
+    "band without a number": lambda ax: ax.fill_between([1, 2], [math.nan] * 2, [math.nan] * 2),
+    "image without a number": lambda ax: ax.imshow(np.full((2, 2), math.nan)),
+    "text": lambda ax: ax.text(0.5, 0.5, "no data"),
+    "reference line": lambda ax: ax.axhline(0.5, label="Lewis et al. 2020"),
+    "reference span": lambda ax: ax.axvspan(0.5, 0.7),
+}
+FULL = {
+    "line": lambda ax: ax.plot([1, 2], [0.1, 0.2]),
+    "bars of zero": lambda ax: ax.bar([1, 2], [0, 0]),
+    "points": lambda ax: ax.scatter([1], [0.5]),
+    "band": lambda ax: ax.fill_between([1, 2], [0.1] * 2, [0.2] * 2),
+    "image": lambda ax: ax.imshow(np.eye(2)),
+    "error bars": lambda ax: ax.errorbar([1, 2], [0.1, 0.2], yerr=0.1, fmt="none"),
+}
+
+
+def two_panels(fill):
+    fig, axes = plt.subplots(1, 2, figsize=plotting.DOUBLE)
+    axes[0].plot([1, 2], [0.1, 0.2])
+    fill(axes[1])
+    for ax in axes:
+        ax.set(xlabel="k", ylabel="recall@k", xlim=(0, 3), ylim=(0, 1))
+    return fig
+
+
+@pytest.mark.parametrize("case", EMPTY)
+def test_planted_fault_an_empty_axis_is_refused(record, case):
+    with pytest.raises(InputError, match="figure 'recall', axis 1 shows no data"):
+        plotting.save_figure(two_panels(EMPTY[case]), "recall", record, "n = 50")
+    assert record["figures"] == {}
+
+
+@pytest.mark.parametrize("case", FULL)
+def test_an_axis_with_data_is_accepted(record, case):
+    plotting.save_figure(two_panels(FULL[case]), "recall", record, "n = 50")
+
+
+def test_missing_labels_are_refused_unless_the_scale_is_shared(record):
+    for missing in ("xlabel", "ylabel"):
+        fig, ax = good_axis()
+        ax.set(**{missing: " "})
+        with pytest.raises(InputError, match=f"no {missing[0]} label"):
+            plotting.save_figure(fig, "a", record, "n = 50")
+    fig, axes = plt.subplots(1, 2, sharey=True)
+    for ax in axes:
+        ax.plot([1, 2], [0.1, 0.2])
+        ax.set_xlabel("k")
+    with pytest.raises(InputError, match="no y label"):
+        plotting.save_figure(fig, "b", record, "n = 50")
+    axes[0].set_ylabel("recall@k")
+    plotting.save_figure(fig, "b", record, "n = 50")
+    fig, axes = plt.subplots(1, 2)
+    for ax in axes:
+        ax.plot([1, 2], [0.1, 0.2])
+        ax.set_ylabel("recall@k")
+    fig.supxlabel("k")
+    plotting.save_figure(fig, "c", record, "n = 50")
+
+
+def test_legend_panels_colour_bars_and_hidden_axes(record):
+    fig, axes = plt.subplots(1, 3, figsize=plotting.DOUBLE)
+    image = axes[0].imshow(np.eye(2))
+    axes[0].set(xlabel="passage", ylabel="question")
+    fig.colorbar(image, ax=axes[0], label="p(z|x)")
+    axes[1].axis("off")
+    axes[1].text(0.5, 0.5, "a note")
+    axes[2].set_visible(False)
+    plotting.save_figure(fig, "a", record, "n = 50")
+    axes[1].texts[0].remove()
+    with pytest.raises(InputError, match="axis 1 is empty"):
+        plotting.save_figure(fig, "b", record, "n = 50")
+
+
+def test_names_and_captions_are_checked(record):
+    fig, _ = good_axis()
+    plotting.save_figure(fig, "recall", record, "n = 50")
+    for name, caption, message in (
+        ("recall", "n = 50", "already has 'recall' in figures"),
+        ("other", "  ", "no caption"),
+        ("../x", "n = 50", "figure name"),
+        ("Recall", "n = 50", "figure name"),
+    ):
+        with pytest.raises(InputError, match=message):
+            plotting.save_figure(fig, name, record, caption)
+    with pytest.raises(InputError, match="no axes"):
+        plotting.save_figure(plt.figure(), "none", record, "n = 50")
+
+
+def test_what_is_cut_off_is_refused(record):
+    fig, ax = good_axis()
+    ax.set_xlabel("a label that is far too long for a figure of a single column, whatever the size of its letters is")
+    with pytest.raises(InputError, match="cut off at its edge"):
+        plotting.save_figure(fig, "wide", record, "n = 50")
+
+
+def test_a_legend_takes_the_rows_it_needs(record):
+    fig, ax = plt.subplots(figsize=plotting.SINGLE)
+    for method, colour in plotting.COLOURS.items():
+        ax.plot([1, 2], [0.1, 0.2], color=colour, label=method)
+    ax.set(xlabel="k", ylabel="recall@k")
+    plotting.legend_above(fig)
+    plotting.save_figure(fig, "legend", record, "n = 50")
+    ax.plot(
+        [1, 2], [0.1, 0.2], label="a method with a name that no figure of one column could ever hold, in no row at all"
+    )
+    with pytest.raises(InputError, match="legend does not fit"):
+        plotting.legend_above(fig)
+
+
+DRAW = """
+import hashlib, io, matplotlib
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+from nbutils import plotting
+class Kept:
+    def figure(self, name, png, caption): print(hashlib.sha256(png).hexdigest())
+plotting.set_style()
+fig, ax = plt.subplots(figsize=plotting.SINGLE)
+ax.plot([1, 2, 3], [0.1, 0.5, 0.2], label="BM25")
+ax.set(xlabel="k", ylabel="recall@k")
+plotting.legend_above(fig)
+plotting.save_figure(fig, "a", Kept(), "n = 50")
+"""
+
+
+def test_png_bytes_are_equal_between_processes_and_name_no_version():
+    command = [sys.executable, "-c", DRAW]
+    environment = {"PYTHONPATH": str(paths.ROOT), "PATH": "", "HOME": "/nonexistent"}
+    digests = {
+        subprocess.run(command, env={**environment, "PYTHONHASHSEED": seed}, capture_output=True, check=True).stdout
+        for seed in ("1", "2")
+    }
+    assert len(digests) == 1
+    assert len(digests.pop().strip()) == 64
+    fig, _ = good_axis()
+    kept = io.BytesIO()
+    kept.figure = lambda name, png, caption: kept.write(png)
+    plotting.save_figure(fig, "a", kept, "n = 50")
+    assert b"atplotlib" not in kept.getvalue()

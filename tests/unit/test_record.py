@@ -1,0 +1,332 @@
+"""The record: what it refuses, what it writes, and when."""
+
+import json
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from nbutils import paths, record
+from nbutils.data import Dataset, Passage
+from nbutils.errors import InputError
+from nbutils.record import Record, load_record, notebook_code_sha256, without_volatile
+
+CLAIMS = """\
+00.dense_over_bm25:
+  paper: "this project"
+  where: "Figure 1"
+  sentence: "Dense retrieval finds more than BM25."
+  paper_values: "-"
+  quantity: {difference: ["recall/Dense", "recall/BM25"]}
+  rule: {ordering: "> 0"}
+  null: {difference: ["recall/shuffled", "recall/BM25"]}
+  min_scale: tiny
+01.of_another_notebook:
+  paper: "this project"
+  where: "Figure 1"
+  sentence: "Dense retrieval finds something."
+  paper_values: "-"
+  quantity: {mean: "recall/Dense"}
+  rule: {ordering: "> 0"}
+  null: {mean: "recall/shuffled"}
+  min_scale: tiny
+"""
+IDS = [f"q{i}" for i in range(40)]
+
+
+@dataclass(frozen=True)
+class Preset:
+    n_questions: int = 40
+    ks: tuple[int, ...] = (1, 5)
+
+
+@pytest.fixture
+def new(project, write_notebook, monkeypatch):
+    """Function -> a record of notebook 00 in a temporary project."""
+    write_notebook(project.notebooks / "00_start_here.ipynb", "x = 1", "print(x)")
+    monkeypatch.setattr(paths, "CLAIMS", project.notebooks / "claims.yaml")
+    paths.CLAIMS.write_text(CLAIMS, encoding="utf-8")
+
+    def make(scale="tiny", out_dir=None, seed=0):
+        parameters = {"scale": scale, "seed": seed, "n_docs": None, "out_dir": out_dir}
+        return Record("00_start_here", scale, seed, parameters, Preset(), out_dir)
+
+    return make
+
+
+def fill(one, dense=0.9):
+    rng = np.random.default_rng(0)
+    one.dataset(Dataset("factbook", {"p": Passage("t", "text")}, [], sha256="d" * 64))
+    one.model("encoder", "MiniLM", "e" * 64)
+    for name, share in (("Dense", dense), ("BM25", 0.4), ("shuffled", 0.0)):
+        one.scores(f"recall/{name}", IDS, rng.random(40) < share)
+    one.curve("curve/Dense", [1, 5], IDS, np.stack([np.arange(40) % 2, np.ones(40)], axis=1))
+    one.metric("loss", 1.5, 1.4, 1.6, n=3, interval="spread over 3 seeds")
+    with one.timing("retrieval"):
+        pass
+    return one
+
+
+def test_a_saved_record_has_everything_and_reads_back(new):
+    one = fill(new())
+    line = one.claim("00.dense_over_bm25")
+    one.figure("recall", b"png", "Recall.\n  n = 40")
+    target = one.save()
+    assert target == paths.FIGURES / "tiny" / "00_start_here" / "record.json"
+    content = load_record(target)
+    assert content == one.content
+    assert list(content) == [
+        *("format", "notebook", "scale", "seed", "parameters", "preset", "data", "models", "code", "versions"),
+        *("device", "timings", "scores", "metrics", "series", "claims", "figures"),
+    ]
+    assert content["parameters"] == {"n_docs": None, "scale": "tiny", "seed": 0}  # out_dir is no part of the result
+    assert content["preset"] == {"n_questions": 40, "ks": [1, 5]}
+    assert content["data"] == {"name": "factbook", "sha256": "d" * 64, "n_passages": 1, "n_questions": 0}
+    assert content["models"] == {"encoder": {"name": "MiniLM", "sha256": "e" * 64}}
+    assert content["scores"]["recall/Dense"]["ids"] == IDS
+    metric = content["metrics"]["recall/Dense"]
+    assert metric["value"] == pytest.approx(np.mean(content["scores"]["recall/Dense"]["values"]))
+    assert metric["low"] < metric["value"] < metric["high"]
+    assert (metric["n"], metric["interval"]) == (40, "95 % bootstrap over questions")
+    assert content["metrics"]["loss"]["interval"] == "spread over 3 seeds"
+    assert content["series"]["curve/Dense"]["y"] == [0.5, 1.0]
+    assert content["series"]["curve/Dense"]["low"][0] < 0.5
+    assert content["figures"] == {"recall": {"file": "recall.png", "caption": "Recall. n = 40"}}
+    assert (target.parent / "recall.png").read_bytes() == b"png"
+    outcome = content["claims"]["00.dense_over_bm25"]
+    interval = f"{outcome['value']:+.3f} [{outcome['low']:.3f}, {outcome['high']:.3f}]"
+    assert line == f"reproduced  00.dense_over_bm25  {interval}  n=40"
+
+
+def test_the_file_is_json_without_nan_with_one_line_per_entry(new):
+    text = fill(new()).save().read_text(encoding="utf-8")
+    json.loads(text, parse_constant=lambda word: pytest.fail(word))
+    assert sum(line.startswith('  "recall/Dense": ') for line in text.splitlines()) == 2  # in scores and in metrics
+    assert str(paths.ROOT) not in text
+
+
+def test_two_equal_runs_differ_in_volatile_parts_only(new, monkeypatch):
+    first = load_record(fill(new()).save())
+    monkeypatch.setattr(record, "library_versions", lambda: {"python": "0"})
+    monkeypatch.setattr(record, "device_name", lambda: "cpu abacus")
+    second = fill(new()).content
+    assert first != second
+    assert without_volatile(first) == without_volatile(second)
+    assert without_volatile(first) != without_volatile(fill(new(), dense=0.8).content)
+    assert without_volatile(first) != without_volatile(fill(new(seed=1)).content)
+
+
+def test_equal_content_gives_equal_bytes_whatever_the_order_of_adding(new, monkeypatch):
+    monkeypatch.setattr(record.time, "perf_counter", lambda: 0.0)
+
+    def save(names):
+        one = new()
+        one.dataset(Dataset("factbook", {}, [], sha256="d"))
+        for name in names:
+            one.scores(name, IDS, np.arange(40) / 40)
+        return one.save().read_bytes()
+
+    assert save(["b", "a"]) == save(["a", "b"])
+
+
+def test_results_go_to_out_dir(new, tmp_path):
+    target = fill(new(out_dir=tmp_path / "other")).save()
+    assert target == tmp_path / "other" / "tiny" / "00_start_here" / "record.json"
+    assert list(paths.FIGURES.iterdir()) == []
+
+
+def test_bad_scores_are_refused(new):
+    one = fill(new())
+    for ids, values, message in (
+        (IDS, [math.nan] + [0.0] * 39, r"'x' of question q0: nan is not a finite number"),  # the planted NaN
+        (IDS, [0.0] * 39 + [math.inf], "question q39"),
+        (IDS, [None] * 40, "None is not a finite number"),
+        (IDS[:39], [0.0] * 40, "39 question ids but values of 40"),
+        (["q0", "q0"], [0.0, 1.0], "'q0' occurs twice"),
+        ([0, 1], [0.0, 1.0], "must be strings"),
+        (["q0"], [1.0], "scores 'x': an interval over questions needs at least 2"),
+    ):
+        with pytest.raises(InputError, match=message):
+            one.scores("x", ids, values)
+    assert "x" not in one["scores"]
+    assert "x" not in one["metrics"]
+
+
+def test_names_are_unique(new):
+    one = fill(new())
+    for add in (
+        lambda: one.scores("recall/Dense", IDS, [0.0] * 40),
+        lambda: one.metric("recall/Dense", 1, 1, 1, 2),
+        lambda: one.curve("curve/Dense", [1], IDS, np.ones((40, 1))),
+        lambda: one.model("encoder", "other", "f"),
+        lambda: one.dataset(Dataset("other", {}, [], sha256="d")),
+    ):
+        with pytest.raises(InputError, match="already has"):
+            add()
+    with pytest.raises(InputError, match="already has the timing"), one.timing("retrieval"):
+        pass
+    with pytest.raises(InputError, match="is no name"):
+        one.metric("two\nlines", 1, 1, 1, 2)
+
+
+def test_bad_metrics_series_and_checksums_are_refused(new):
+    one = new()
+    with pytest.raises(InputError, match="low <= high"):
+        one.metric("m", 1.0, 2.0, 1.0, 10)
+    with pytest.raises(InputError, match="n >= 2"):
+        one.metric("m", 1.0, 1.0, 1.0, 1)
+    with pytest.raises(InputError, match="not a finite number"):
+        one.metric("m", math.nan, 0.0, 1.0, 10)
+    with pytest.raises(InputError, match="equally many"):
+        one.series("s", [1, 2], [1], [1], [1], 10)
+    with pytest.raises(InputError, match="equally many"):
+        one.series("s", [], [], [], [], 10)
+    with pytest.raises(InputError, match="low is above its high"):
+        one.series("s", [1], [1], [2], [1], 10)
+    with pytest.raises(InputError, match="every question needs 3 values"):
+        one.curve("s", [1, 2, 3], ["a", "b"], np.ones((2, 2)))
+    with pytest.raises(InputError, match="no sha256"):
+        one.model("encoder", "MiniLM", "")
+    with pytest.raises(InputError, match="no sha256"):
+        one.dataset(Dataset("factbook", {}, []))
+
+
+def test_claims_are_judged_once_and_only_by_their_notebook(new):
+    one = fill(new())
+    with pytest.raises(InputError, match=r"no claim '00\.other'"):
+        one.claim("00.other")
+    with pytest.raises(InputError, match="not one of notebook 00_start_here"):
+        one.claim("01.of_another_notebook")
+    one.claim("00.dense_over_bm25")
+    with pytest.raises(InputError, match=r"already has '00\.dense_over_bm25'"):
+        one.claim("00.dense_over_bm25")
+    assert (
+        fill(new("smoke")).claim("00.dense_over_bm25").startswith("not tested at this scale  00.dense_over_bm25  +0.")
+    )
+
+
+def test_a_claim_that_its_null_passes_stops_the_run(new):
+    one = new()
+    for name, value in (("Dense", 1.0), ("BM25", 0.0), ("shuffled", 1.0)):
+        one.scores(f"recall/{name}", IDS, [value] * 40)
+    with pytest.raises(InputError, match="cannot fail"):
+        one.claim("00.dense_over_bm25")
+
+
+def test_nothing_is_written_before_save_and_a_failed_save_changes_nothing(new, monkeypatch):
+    one = fill(new())
+    one.figure("recall", b"first", "n = 40")
+    target = one.save()
+    before = {path.name: path.read_bytes() for path in target.parent.iterdir()}
+    two = fill(new(), dense=0.5)
+    two.figure("recall", b"second", "n = 40")
+    two.figure("more", b"third", "n = 40")
+    assert {path.name: path.read_bytes() for path in target.parent.iterdir()} == before
+    written = []
+
+    def full_disk(path, data):
+        if written:
+            raise OSError(28, "No space left on device")
+        written.append(path)
+        with open(path, "wb") as file:
+            return file.write(data)
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+        patch.setattr(type(target), "write_bytes", full_disk)
+        two.save()
+    assert written
+    assert {path.name: path.read_bytes() for path in target.parent.iterdir()} == before
+    two.save()
+    assert (target.parent / "recall.png").read_bytes() == b"second"
+
+
+def test_save_removes_the_figures_that_the_earlier_record_named_and_nothing_else(new):
+    one = fill(new())
+    one.figure("old", b"png", "n = 40")
+    target = one.save()
+    (target.parent / "mine.png").write_bytes(b"png")
+    two = fill(new())
+    two.figure("fresh", b"png", "n = 40")
+    two.save()
+    assert sorted(path.name for path in target.parent.iterdir()) == ["fresh.png", "mine.png", "record.json"]
+    target.write_text("{broken", encoding="utf-8")
+    assert two.save() == target
+
+
+def test_scores_without_their_data_set_are_not_saved(new):
+    one = new()
+    one.scores("a", IDS, [0.0] * 40)
+    with pytest.raises(InputError, match="no data set"):
+        one.save()
+
+
+def test_constructor_refuses_unknown_scales_notebooks_and_values(new):
+    new()
+    with pytest.raises(InputError, match="no scale 'huge'"):
+        Record("00_start_here", "huge", 0, {}, {})
+    with pytest.raises(InputError, match=r"no notebook 07_none\.ipynb in notebooks/"):
+        Record("07_none", "tiny", 0, {}, {})
+    with pytest.raises(InputError, match=r"preset\.rate: nan"):
+        Record("00_start_here", "tiny", 0, {}, {"rate": math.nan})
+
+
+def test_load_record_refuses_what_is_no_record(tmp_path):
+    path = tmp_path / "record.json"
+    for text in (None, "{", "[]", '{"format": 0}', '{"format": 1'):
+        if text is not None:
+            path.write_text(text, encoding="utf-8")
+        with pytest.raises(InputError):
+            load_record(path)
+
+
+def test_notebook_code_sha256_sees_code_only(tmp_path, write_notebook):
+    path = tmp_path / "00_start_here.ipynb"
+    digest = notebook_code_sha256(write_notebook(path, "x = 1", "print(x)"))
+    content = json.loads(path.read_text(encoding="utf-8"))
+
+    def changed(edit):
+        copy = json.loads(json.dumps(content))
+        edit(copy["cells"])
+        path.write_text(json.dumps(copy), encoding="utf-8")
+        return notebook_code_sha256(path) != digest
+
+    code = next(i for i, cell in enumerate(content["cells"]) if "".join(cell["source"]) == "x = 1")
+    injected = {"cell_type": "code", "metadata": {"tags": ["injected-parameters"]}, "source": "seed = 3", "outputs": []}
+    outputs = [{"output_type": "stream", "name": "stdout", "text": "1"}]
+    assert not changed(lambda cells: cells[0].update(source="other prose"))
+    assert not changed(lambda cells: cells[1].update(source="seed: int = 5"))  # the parameters cell
+    assert not changed(lambda cells: cells.insert(2, injected))
+    assert not changed(lambda cells: cells[code].update(outputs=outputs, execution_count=7))
+    assert not changed(lambda cells: cells[code].update(source=["x = ", "1"]))
+    assert changed(lambda cells: cells[code].update(source="x = 2"))
+    assert changed(lambda cells: cells.insert(code, cells.pop(code + 1)))
+    assert changed(lambda cells: cells.pop(code))
+    path.write_text("{}", encoding="utf-8")
+    with pytest.raises(InputError, match="not a notebook"):
+        notebook_code_sha256(path)
+
+
+def test_package_sha256_sees_every_file_but_byte_code(tmp_path, monkeypatch):
+    package = tmp_path / "nbutils"
+    (package / "prompts").mkdir(parents=True)
+    (package / "__pycache__").mkdir()
+    (package / "record.py").write_text("x = 1")
+    monkeypatch.setattr(record, "__file__", str(package / "record.py"))
+    digests = [record.package_sha256()]
+    (package / "__pycache__" / "record.pyc").write_bytes(b"code")
+    assert record.package_sha256() == digests[0]
+    (package / "prompts" / "qa.txt").write_text("Question:")
+    digests.append(record.package_sha256())
+    (package / "prompts" / "qa.txt").rename(package / "prompts" / "other.txt")
+    digests.append(record.package_sha256())
+    (package / "record.py").write_text("x = 2")
+    digests.append(record.package_sha256())
+    assert len(set(digests)) == 4
+
+
+def test_versions_and_device_are_named():
+    versions = record.library_versions()
+    assert {"python", "numpy"} <= versions.keys()
+    assert record.device_name().startswith(("cpu ", "gpu "))
+    assert record.device_name().endswith("bf16")

@@ -1,0 +1,243 @@
+"""The report: tables and page are what records and claims say, stale ones are noticed, and text stays text."""
+
+import html
+import json
+import re
+
+import matplotlib
+import numpy as np
+import pytest
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+from nbutils import paths, plotting, report
+from nbutils.data import Dataset
+from nbutils.errors import InputError
+from nbutils.record import Record
+
+EVIL = "<script>alert('x')</script> a | b [c](d) `e` &amp;"
+CLAIMS = f"""\
+00.dense_over_bm25:
+  paper: "Karpukhin et al. 2020"
+  where: "top-20 accuracy, NQ test"
+  sentence: {json.dumps("Dense finds more. " + EVIL)}
+  paper_values: "BM25 59.1, DPR 78.4 [M]"
+  quantity: {{difference: ["recall/Dense", "recall/BM25"]}}
+  rule: {{ordering: "> 0"}}
+  null: {{difference: ["recall/shuffled", "recall/BM25"]}}
+  min_scale: tiny
+00.far_better:
+  paper: "this project"
+  where: "Figure 1"
+  sentence: "Dense finds nearly everything."
+  paper_values: "-"
+  quantity: {{mean: "recall/Dense"}}
+  rule: {{interval: [0.95, 1.0]}}
+  null: {{mean: "recall/shuffled"}}
+  min_scale: tiny
+  note: "a small encoder"
+01.rag_token:
+  paper: "Lewis et al. 2020"
+  where: "Table 1"
+  sentence: "RAG-Token answers as many questions as RAG-Sequence."
+  paper_values: "-"
+  quantity: {{mean: "exact_match/a"}}
+  rule: {{interval: [0, 1]}}
+  null: {{mean: "exact_match/b"}}
+  min_scale: gpu
+"""
+README = f"# Title\n\n{report.BEGIN}\nold table\n{report.END}\n\n## Rest\n"
+IDS = [f"q{i}" for i in range(24)]
+
+
+@pytest.fixture
+def repository(project, write_notebook, monkeypatch):
+    write_notebook(project.notebooks / "00_start_here.ipynb", "x = 1")
+    monkeypatch.setattr(paths, "CLAIMS", project.notebooks / "claims.yaml")
+    paths.CLAIMS.write_text(CLAIMS, encoding="utf-8")
+    paths.README.write_text(README, encoding="utf-8")
+    return project
+
+
+def make_record(scale="tiny", out_dir=None, caption="Recall, n = 24."):
+    one = Record("00_start_here", scale, 0, {}, {}, out_dir)
+    one.dataset(Dataset("factbook", {}, [], sha256="d" * 64))
+    one.model("encoder", "MiniLM", "e" * 64)
+    for name, found in (("Dense", 18), ("BM25", 6), ("shuffled", 1)):
+        one.scores(f"recall/{name}", IDS, np.arange(24) < found)
+    for id_ in ("00.dense_over_bm25", "00.far_better"):
+        one.claim(id_)
+    with matplotlib.rc_context():
+        plotting.set_style()
+        fig, ax = plt.subplots(figsize=plotting.SINGLE)
+        plotting.plot_bars(ax, one, {"all": {"Dense": "recall/Dense"}}, "questions", "recall")
+        plotting.save_figure(fig, "recall", one, caption)
+        plt.close(fig)
+    one.save()
+    return one
+
+
+def table_cells(row):
+    """Cells of a Markdown table row as a reader sees them."""
+    cells = re.split(r"(?<!\\)\|", row)[1:-1]
+    return [html.unescape(re.sub(r"\\([^\w\s])", r"\1", cell.strip())) for cell in cells]
+
+
+def test_readme_table_has_a_row_per_claim(repository):
+    one = make_record()
+    report.render()
+    text = paths.README.read_text(encoding="utf-8")
+    assert text.startswith(f"# Title\n\n{report.BEGIN}\n\n| # |")
+    assert text.endswith(f"|\n\n{report.END}\n\n## Rest\n")
+    rows = [table_cells(line) for line in text.splitlines() if line.startswith("| 0")]
+    dense, better, rag = rows
+    outcome, null = one["claims"]["00.dense_over_bm25"], one["claims"]["00.dense_over_bm25"]["null"]
+    assert dense == [
+        "00",
+        f"Dense finds more. {EVIL}",
+        "Karpukhin et al. 2020, top-20 accuracy, NQ test: BM25 59.1, DPR 78.4 [M]",
+        f"{outcome['value']:+.3f} [{outcome['low']:.3f}, {outcome['high']:.3f}], n = 24",
+        f"{null['value']:+.3f} [{null['low']:.3f}, {null['high']:.3f}] not reproduced",
+        "reproduced",
+        "tiny",
+    ]
+    assert better[1] == "Dense finds nearly everything. (a small encoder)"  # the note, as it is not reproduced
+    assert better[5:] == ["not reproduced", "tiny"]
+    assert rag[3:] == ["-", "-", "not run", "needs gpu"]
+
+
+def test_rendering_again_changes_nothing(repository):
+    make_record()
+    written = report.render()
+    assert written == [paths.README, paths.FIGURES / "tiny" / "index.html"]
+    before = [path.read_bytes() for path in written]
+    report.check()
+    report.render()
+    assert [path.read_bytes() for path in written] == before
+
+
+def test_page_shows_every_figure_claim_and_verdict_without_outside_resources(repository):
+    make_record()
+    page = report.render()[1].read_text(encoding="utf-8")
+    assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in page
+    sources = re.findall(r'(?:src|href)="([^"]*)"', page)
+    assert "00_start_here/recall.png" in sources
+    for source in sources:
+        assert source.startswith("#") or (paths.FIGURES / "tiny" / source).is_file(), source
+    assert not re.search(r"https?:|//|url\(|@import|<script|<link|\son\w+=", page)
+    for text in (
+        "Recall, n = 24.",
+        "Dense finds nearly everything.",
+        "Note: a small encoder",
+        "00.far_better",
+        "not run",
+    ):
+        assert text in page
+    assert 'width="660" height="460"' in page
+    assert "1 reproduced," in page
+    assert str(repository.root) not in page
+
+
+def test_planted_markup_in_captions_and_claims_stays_text(repository):
+    make_record(caption=f'" onerror="x {EVIL}')
+    page = report.render()[1].read_text(encoding="utf-8")
+    assert "<script" not in page
+    assert ' onerror="' not in page
+    assert page.count("&lt;script&gt;alert(") == 3  # caption, its alt text, and the claim
+    readme = paths.README.read_text(encoding="utf-8")
+    assert "<script" not in readme
+    assert "](d)" not in readme.replace("\\]", "")
+
+
+def test_check_notices_whatever_is_stale(repository):
+    make_record()
+    with pytest.raises(InputError, match=r"README\.md is not what the records say"):
+        report.check()
+    report.render()
+    report.check()
+    page = paths.FIGURES / "tiny" / "index.html"
+    for path, old, new in ((paths.README, "reproduced", "proved"), (page, "not reproduced", "reproduced")):
+        text = path.read_text(encoding="utf-8")
+        assert old in text
+        path.write_text(text.replace(old, new, 1), encoding="utf-8")
+        with pytest.raises(InputError, match=f"{path.name} is not what the records say"):
+            report.check()
+        path.write_text(text, encoding="utf-8")
+    page.unlink()
+    with pytest.raises(InputError, match=r"index\.html is not"):
+        report.check()
+
+
+def test_a_rule_changed_after_the_run_is_noticed(repository):
+    make_record()
+    paths.CLAIMS.write_text(CLAIMS.replace("[0.95, 1.0]", "[0.5, 0.9]"), encoding="utf-8")
+    with pytest.raises(InputError, match=r"00\.far_better of 00_start_here is no longer judged as in its record"):
+        report.render()
+    paths.CLAIMS.write_text(CLAIMS.replace("00.far_better", "00.renamed"), encoding="utf-8")
+    with pytest.raises(InputError, match=r"00\.far_better"):
+        report.render()
+    assert paths.README.read_text(encoding="utf-8") == README
+
+
+def test_an_edited_number_is_noticed(repository):
+    make_record()
+    path = paths.FIGURES / "tiny" / "00_start_here" / "record.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    content["claims"]["00.dense_over_bm25"]["value"] += 0.01
+    path.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(InputError, match="no longer judged"):
+        report.render()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# no markers\n",
+        f"{report.BEGIN}\n",
+        f"{report.END}\n{report.BEGIN}\n",
+        README + README,
+        None,
+    ],
+)
+def test_a_readme_without_its_markers_is_refused_and_nothing_is_written(repository, text):
+    make_record()
+    if text is None:
+        paths.README.unlink()
+    else:
+        paths.README.write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=r"README\.md"):
+        report.render()
+    assert not (paths.FIGURES / "tiny" / "index.html").exists()
+
+
+def test_missing_or_broken_pieces_are_refused(repository):
+    make_record()
+    folder = paths.FIGURES / "tiny" / "00_start_here"
+    (folder / "recall.png").write_bytes(b"no picture at all, but long enough")
+    with pytest.raises(InputError, match="not a PNG"):
+        report.render()
+    (folder / "recall.png").unlink()
+    with pytest.raises(InputError, match="not beside it"):
+        report.render()
+    folder.rename(folder.parent / "03_moved")
+    with pytest.raises(InputError, match="is of 00_start_here"):
+        report.render()
+    with pytest.raises(InputError, match="no scale"):
+        report.render("huge")
+
+
+def test_without_records_every_claim_is_not_run(repository):
+    report.render()
+    rows = [line for line in paths.README.read_text(encoding="utf-8").splitlines() if line.startswith("| 0")]
+    assert [table_cells(row)[5] for row in rows] == ["not run"] * 3
+
+
+def test_smoke_records_are_shown_and_not_judged(repository, tmp_path):
+    make_record("smoke", tmp_path / "other")
+    page = report.render("smoke", tmp_path / "other")[1]
+    assert page == tmp_path / "other" / "smoke" / "index.html"
+    rows = [line for line in paths.README.read_text(encoding="utf-8").splitlines() if line.startswith("| 0")]
+    cells = table_cells(rows[0])
+    assert cells[3].startswith("+0.")
+    assert cells[4:] == ["-", "not tested at this scale", "needs tiny"]

@@ -1,0 +1,570 @@
+"""The strict runner: what it refuses, what it replaces and what it leaves alone."""
+
+import errno
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from nbutils import run
+from nbutils.errors import InputError
+from nbutils.run import NotebookFailed, check_parameters, find_notebooks, notebook_parameters, run_notebook
+
+starts_kernels = pytest.mark.notebook
+
+
+@pytest.fixture
+def demo(project, write_notebook):
+    return write_notebook(project.notebooks / "00_demo.ipynb", "print('n_docs', n_docs)")
+
+
+@pytest.fixture
+def no_kernel(monkeypatch):
+    """Fails the test at once when a kernel is about to be started."""
+
+    def refuse(*arguments, **options):
+        pytest.fail("a process was started")
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {
+        str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+    }
+
+
+def left_over(marker: str) -> list[str]:
+    """Command lines of processes whose environment holds `marker`."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if marker.encode() in (process / "environ").read_bytes():
+                found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+        except OSError:
+            continue
+    return found
+
+
+def wait_for(condition, seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.1)
+    return False
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Names and parameters: no kernel
+
+
+def test_notebooks_are_found_by_number_name_and_file(project, write_notebook):
+    one, two = (write_notebook(project.notebooks / f"{name}.ipynb") for name in ("00_demo", "01_other"))
+    write_notebook(project.notebooks / "00_demo.failed.ipynb")
+    write_notebook(project.notebooks / "scratch.ipynb")
+    assert find_notebooks() == [one, two]
+    assert find_notebooks(["01", "00_demo"]) == [two, one]
+    assert find_notebooks(["notebooks/00_demo.ipynb"]) == [one]
+    with pytest.raises(InputError, match="no notebook '7'; there are: 00_demo, 01_other"):
+        find_notebooks(["7"])
+
+
+def test_an_empty_folder_is_an_error(project):
+    with pytest.raises(InputError, match="no notebook NN_slug"):
+        find_notebooks()
+
+
+def test_parameters_are_read_with_type_default_and_help(demo):
+    parameters = notebook_parameters(demo)
+    assert list(parameters) == ["scale", "seed", "n_docs", "share", "name", "pooling", "verbose", "out_dir"]
+    assert parameters["n_docs"] == {"type": "int", "default": 3, "help": "passages per question"}
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("twice: int = seed * 2", "no literal"),  # papermill would leave it at 0 whatever the seed
+        ("a, b = 1, 2", "the parameters cell holds `a, b = 1, 2`"),
+        ("n = 3", "write `name: type = value"),
+        ("ids: list = [1]", "cannot read parameter 'ids'"),
+        ("limit: int | None = None", "cannot read parameter 'limit'"),
+        ("n_steps: int = 0", "must be at least 1, not 0"),
+        ("rate: float = 2.0  # share [0..1]", "must be 0 to 1"),
+        ("rate: float = 0.5  # share [0, 1]", "is no range of float"),
+        ("import os", "the parameters cell holds `import os`"),
+        ("n_steps: int = (", "is not Python"),
+    ],
+)
+def test_a_parameters_cell_that_papermill_would_mishandle_is_refused(project, write_notebook, line, message):
+    path = write_notebook(project.notebooks / "00_demo.ipynb", parameters=f"seed: int = 0\n{line}")
+    with pytest.raises(InputError, match=message):
+        notebook_parameters(path)
+
+
+def test_text_is_parsed_by_the_annotation(demo):
+    given = {"n_docs": "7", "share": "1", "name": "007", "verbose": "True", "seed": 2, "pooling": "max"}
+    checked = check_parameters(demo, given)
+    assert checked == {"n_docs": 7, "share": 1.0, "name": "007", "verbose": True, "seed": 2, "pooling": "max"}
+    assert {name: type(value) for name, value in checked.items()}["share"] is float
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("n_doc", "5", "no parameter 'n_doc'; did you mean 'n_docs'"),
+        ("zebra", "5", "no parameter 'zebra'; it has: scale, seed"),
+        ("n_docs", "many", "of type int, and 'many' is not"),
+        ("n_docs", "1e5", "of type int"),
+        ("n_docs", 2.0, "of type int"),
+        ("n_docs", True, "of type int"),
+        ("n_docs", None, "of type int"),
+        ("n_docs", "0", "at least 1, not 0"),
+        ("seed", "-1", "at least 0, not -1"),
+        ("share", "1.5", "0 to 1, not 1.5"),
+        ("share", "nan", "of type float"),
+        ("verbose", "1", "of type bool"),
+        ("name", 7, "of type str"),
+        ("pooling", "median", "one of mean, max, not 'median'"),
+        ("scale", "huge", "one of smoke, tiny, gpu, paper"),
+    ],
+)
+def test_a_wrong_parameter_ends_the_run_before_any_kernel(project, demo, no_kernel, name, value, message):
+    given = {name: value}
+    scale = given.pop("scale", "tiny")
+    with pytest.raises(InputError, match=message) as failure:
+        run_notebook(demo, scale, given)
+    assert "\n" not in str(failure.value)
+    with pytest.raises(InputError, match=message):
+        run.run_notebooks([demo], scale, given)
+    assert contents(project.figures) == {}
+
+
+def test_what_the_runner_sets_is_no_parameter(demo, no_kernel):
+    with pytest.raises(InputError, match="use --out-dir"):
+        run_notebook(demo, parameters={"out_dir": "/elsewhere"})
+
+
+def test_a_notebook_without_scale_kernel_or_parameters_is_refused(project, write_notebook, no_kernel):
+    path = write_notebook(project.notebooks / "00_demo.ipynb", parameters="out_dir: str = None")
+    with pytest.raises(InputError, match="has no parameter 'scale'"):
+        run_notebook(path)
+    path = write_notebook(project.notebooks / "01_demo.ipynb")
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    notebook["metadata"] = {}
+    path.write_text(json.dumps(notebook), encoding="utf-8")
+    with pytest.raises(InputError, match="names no kernel"):
+        run.run_notebooks([path])
+    notebook["cells"][1]["metadata"] = {}
+    path.write_text(json.dumps(notebook), encoding="utf-8")
+    with pytest.raises(InputError, match="0 cells are tagged 'parameters'"):
+        run_notebook(path)
+    path.write_text("half a note", encoding="utf-8")
+    with pytest.raises(InputError, match="is not a notebook"):
+        run_notebook(path)
+
+
+def test_wrong_jobs_and_time_limits_are_refused(demo, no_kernel):
+    with pytest.raises(InputError, match="--jobs must be at least 1"):
+        run.run_notebooks([demo], jobs=0)
+    with pytest.raises(InputError, match="--timeout must be more than 0"):
+        run.run_notebooks([demo], timeout_s=0)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Freshness: no kernel
+
+
+@pytest.fixture
+def fresh(project, demo, monkeypatch):
+    """A notebook whose results are in place; what a run leaves behind, without running it."""
+    monkeypatch.setattr("nbutils.record.package_sha256", lambda: "p" * 64)
+
+    def settle(parameters=None, out_dir=None):
+        results = run.paths.results_dir("00_demo", "tiny", out_dir)
+        results.mkdir(parents=True, exist_ok=True)
+        record = {"figures": {"recall": {"file": "recall.png", "caption": "c"}}}
+        (results / "record.json").write_text(json.dumps(record), encoding="utf-8")
+        (results / "recall.png").write_bytes(b"png")
+        key = run.freshness_key(demo, "tiny", parameters)
+        (results / "run.json").write_text(json.dumps(key), encoding="utf-8")
+        executed = nbformat.read(demo, as_version=4)
+        for number, cell in enumerate((c for c in executed.cells if c.cell_type == "code"), start=1):
+            cell.execution_count = number
+        nbformat.write(executed, results / "00_demo.ipynb" if parameters or out_dir else demo)
+        return results
+
+    return settle
+
+
+def test_results_are_fresh_until_what_they_depend_on_changes(project, demo, fresh, monkeypatch):
+    assert run.staleness(demo, "tiny") == "no complete results yet"
+    fresh()
+    assert run.staleness(demo, "tiny") == ""
+    assert run.staleness(demo, "smoke") == "no complete results yet"
+    assert run.staleness(demo, "tiny", {"seed": "0"}) == ""  # as by default
+    assert "no executed notebook" in run.staleness(demo, "tiny", {"seed": "1"})
+
+    monkeypatch.setattr("nbutils.record.package_sha256", lambda: "q" * 64)
+    assert run.staleness(demo, "tiny") == "changed since: nbutils"
+    monkeypatch.setattr("nbutils.record.package_sha256", lambda: "p" * 64)
+    monkeypatch.setattr("nbutils.record.device_name", lambda: "another machine")
+    assert run.staleness(demo, "tiny") == "changed since: device"
+
+
+def test_code_and_inputs_make_results_stale_and_prose_does_not(project, demo, fresh):
+    results = fresh()
+    text = demo.read_text(encoding="utf-8")
+    demo.write_text(text.replace("A demonstration", "Another title"), encoding="utf-8")
+    assert run.staleness(demo, "tiny") == ""
+    demo.write_text(text.replace("print('n_docs', n_docs)", "print('n_docs', n_docs + 1)"), encoding="utf-8")
+    assert run.staleness(demo, "tiny") == "changed since: notebook"
+    demo.write_text(text.replace("n_docs: int = 3", "n_docs: int = 4"), encoding="utf-8")
+    assert run.staleness(demo, "tiny") == "changed since: parameters"
+    demo.write_text(text, encoding="utf-8")
+    (project.root / "data" / "leaders.csv").write_text("a,b\n", encoding="utf-8")
+    assert run.staleness(demo, "tiny") == "changed since: inputs"
+    fresh()
+    (results / "recall.png").unlink()
+    assert run.staleness(demo, "tiny") == "recall.png is missing"
+
+
+def test_a_folder_of_your_own_data_is_part_of_the_key(project, demo, fresh):
+    mine = project.root / "mine"
+    mine.mkdir()
+    (mine / "corpus.jsonl").write_text("one\n", encoding="utf-8")
+    given, out = {"name": str(mine)}, project.root / "out"
+    fresh(given, out)
+    assert run.staleness(demo, "tiny", given, out) == ""
+    (mine / "corpus.jsonl").write_text("two\n", encoding="utf-8")
+    assert run.staleness(demo, "tiny", given, out) == "changed since: inputs"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Runs
+
+
+@starts_kernels
+def test_a_run_as_committed_replaces_notebook_and_results_and_repeats_to_the_byte(project, demo):
+    seen = []
+    results = run_notebook(demo, progress=lambda *state: seen.append(state))
+    assert results == project.figures / "tiny" / "00_demo"
+    assert sorted(contents(project.figures)) == ["tiny/00_demo/record.json", "tiny/00_demo/run.json"]
+    assert [state[:3] for state in seen][-1] == ("00_demo", 3, 3)
+    assert run.staleness(demo, "tiny") == ""
+
+    first = demo.read_bytes()
+    notebook = nbformat.read(demo, as_version=4)
+    nbformat.validate(notebook)
+    assert "papermill" not in first.decode() and str(project.root) not in first.decode()
+    assert {key for cell in notebook.cells for key in cell.metadata} == {"tags"}
+    assert [cell.id for cell in notebook.cells] == ["title", "parameters", "cell-0", "save"]
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == [1, 2, 3]
+    assert code[1].outputs[0].text == "n_docs 3\n"
+    assert code[2].outputs[0].execution_count == 3  # the value of the last line
+
+    (results / "left_from_before.png").write_bytes(b"stale")
+    run_notebook(demo)
+    assert demo.read_bytes() == first
+    assert "left_from_before.png" not in os.listdir(results)
+
+
+@starts_kernels
+def test_other_parameters_leave_the_committed_notebook_alone(project, demo):
+    before = demo.read_bytes()
+    out = project.root / "{out}"  # papermill takes paths as format strings
+    results = run_notebook(demo, "smoke", {"n_docs": "7", "name": "007"}, out)
+    assert demo.read_bytes() == before and contents(project.figures) == {}
+    assert results == out / "smoke" / "00_demo"
+    assert sorted(os.listdir(out)) == ["smoke"] and sorted(os.listdir(results)) == [
+        "00_demo.ipynb",
+        "record.json",
+        "run.json",
+    ]
+    assert json.loads((results / "record.json").read_text()) == {"seed": 0, "n_docs": 7, "name": "007", "figures": {}}
+    text = (results / "00_demo.ipynb").read_text(encoding="utf-8")
+    assert "injected-parameters" in text and "n_docs = 7" in text
+    assert "papermill" not in text and str(project.root) not in text
+    assert json.loads((results / "run.json").read_text())["parameters"]["n_docs"] == 7
+
+
+FAILURES = {
+    "error": (
+        "open('/dev/full', 'w').write('x' * 100_000)",
+        r"^00_demo, cell 3 of 4 \(`open.*`\): OSError: \[Errno 28\] No space left on device; what ran is in [^;]*$",
+    ),
+    "wrong input": (
+        "from nbutils.errors import InputError\nraise InputError('corpus.jsonl, line 3:\\nno _id')",
+        r"^00_demo, cell 3: corpus.jsonl, line 3: no _id; what ran is in [^;]*$",
+    ),
+    "killed": (
+        "import os; os.kill(os.getpid(), 9)",
+        r"the kernel died at cell 3 of 4 \(`import os.*`\), killed by SIGKILL; .* too little memory; what ran is in",
+    ),
+    "too long": (
+        "import time\ntime.sleep(60)",
+        r"took longer than 6 s, at cell 3 of 4 \(`import time`\); what ran is in",
+    ),
+}
+
+
+@starts_kernels
+@pytest.mark.parametrize("case", FAILURES)
+def test_a_failure_is_one_line_and_leaves_earlier_results(project, write_notebook, case):
+    source, message = FAILURES[case]
+    path = write_notebook(project.notebooks / "00_demo.ipynb", "print('begun')", source)
+    results = project.figures / "tiny" / "00_demo"
+    results.mkdir(parents=True)
+    (results / "record.json").write_text("earlier", encoding="utf-8")
+    before, notebook_before = contents(project.figures), path.read_bytes()
+    with pytest.raises(NotebookFailed, match=message) as failure:
+        run_notebook(path, timeout_s=6 if case == "too long" else 60)
+    assert "\n" not in str(failure.value)
+    assert path.read_bytes() == notebook_before
+    after = contents(project.figures)
+    assert after.pop("tiny/00_demo/00_demo.failed.ipynb")
+    assert after == before
+    failed = nbformat.read(results / "00_demo.failed.ipynb", as_version=4)
+    assert "begun\n" in [output.text for cell in failed.cells for output in cell.get("outputs", []) if "text" in output]
+
+
+@pytest.fixture
+def pretend(monkeypatch):
+    """Function (change) that puts a pretended execution in place of the child process; `change` spoils its result."""
+
+    def pretend(change=lambda notebook, folder, job: None):
+        def drive(job, *arguments):
+            notebook = nbformat.read(job["notebook"], as_version=4)
+            for number, cell in enumerate((c for c in notebook.cells if c.cell_type == "code"), start=1):
+                cell.execution_count = number
+            folder = Path(job["scratch"]) / "tiny" / "00_demo"
+            folder.mkdir(parents=True)
+            (folder / "record.json").write_text("{}", encoding="utf-8")
+            change(notebook, folder, job)
+            nbformat.write(notebook, job["executed"])
+
+        monkeypatch.setattr(run, "_drive", drive)
+
+    return pretend
+
+
+def exits_early(notebook, folder, job):
+    notebook.cells[-1].execution_count = None
+
+
+def writes_no_record(notebook, folder, job):
+    (folder / "record.json").unlink()
+
+
+def prints_its_folder(notebook, folder, job):
+    notebook.cells[2].outputs = [nbformat.v4.new_output("stream", text=f"saved {folder}/recall.png")]
+
+
+def prints_the_repository(notebook, folder, job):
+    notebook.cells[2].outputs = [nbformat.v4.new_output("stream", text=f"read {run.paths.ROOT}/data")]
+
+
+def is_edited_meanwhile(notebook, folder, job):
+    Path(job["notebook"]).write_text(Path(job["notebook"]).read_text(encoding="utf-8") + "\n", encoding="utf-8")
+
+
+def fills_the_disk(notebook, folder, job):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (exits_early, "ended early, cell 3 did not run"),
+        (writes_no_record, r"wrote no tiny/00_demo/record\.json"),
+        (prints_its_folder, r"cell 3 \(of all cells\) shows the path '\.00_demo\.\w+'; print names only"),
+        (prints_the_repository, r"cell 3 \(of all cells\) shows the path '.*/'; print names only"),
+        (is_edited_meanwhile, "was changed while it ran"),
+        (fills_the_disk, "the disk is full, nothing was replaced"),
+    ],
+)
+def test_a_run_that_ends_wrong_replaces_nothing(project, demo, pretend, change, message):
+    pretend()
+    run_notebook(demo)  # shows that the pretended run is accepted as long as nothing is spoilt
+    notebook_before, before = demo.read_text(encoding="utf-8"), contents(project.figures)
+    pretend(change)
+    with pytest.raises(NotebookFailed, match=message):
+        run_notebook(demo)
+    after = contents(project.figures)
+    after.pop("tiny/00_demo/00_demo.failed.ipynb", None)
+    assert after == before
+    assert demo.read_text(encoding="utf-8").strip() == notebook_before.strip()
+
+
+def test_a_disk_that_fills_up_while_results_are_moved_replaces_nothing(project, demo, pretend, monkeypatch):
+    pretend()
+    run_notebook(demo)
+    notebook_before, before = demo.read_bytes(), contents(project.figures)
+    monkeypatch.setattr(run.os, "replace", lambda *paths: fills_the_disk(None, None, None))
+    with pytest.raises(NotebookFailed, match=r"the disk is full, nothing was replaced.*could not be kept"):
+        run_notebook(demo)
+    assert (demo.read_bytes(), contents(project.figures)) == (notebook_before, before)
+
+
+@starts_kernels
+def test_a_kernel_that_does_not_start_is_tried_once_more(project, write_notebook, monkeypatch):
+    tries = project.root / "tries"
+    launcher = project.root / "launch.py"
+    launcher.write_text(
+        "import pathlib, runpy, sys\n"
+        f"tries = pathlib.Path({str(tries)!r})\n"
+        "tries.write_text(tries.read_text() + 'x' if tries.exists() else 'x')\n"
+        "if len(tries.read_text()) < int(sys.argv.pop(1)):\n"
+        "    sys.exit('no port left')\n"
+        "runpy.run_module('ipykernel_launcher', run_name='__main__')\n",
+        encoding="utf-8",
+    )
+    spec = project.root / "jupyter" / "kernels" / "flaky" / "kernel.json"
+    spec.parent.mkdir(parents=True)
+    monkeypatch.setenv("JUPYTER_PATH", str(project.root / "jupyter"))
+    path = write_notebook(project.notebooks / "00_demo.ipynb")
+    path.write_text(path.read_text().replace('"name": "python3"', '"name": "flaky"'), encoding="utf-8")
+
+    def starts_at(number):
+        tries.unlink(missing_ok=True)
+        argv = [sys.executable, str(launcher), str(number), "-f", "{connection_file}"]
+        spec.write_text(json.dumps({"argv": argv, "display_name": "flaky", "language": "python"}), encoding="utf-8")
+
+    starts_at(2)
+    run_notebook(path, "smoke")
+    assert tries.read_text() == "xx"
+    starts_at(9)
+    with pytest.raises(NotebookFailed, match=r"(?s)the kernel did not start, twice: .*no port left"):
+        run_notebook(path, "smoke")
+    assert tries.read_text() == "xx"
+
+
+@starts_kernels
+def test_side_by_side_each_kernel_has_its_share_and_resume_skips_what_is_fresh(project, write_notebook, monkeypatch):
+    monkeypatch.setattr(run, "_cores", lambda: 4)
+    show = "import os; print(os.environ['OMP_NUM_THREADS'], os.environ['TQDM_DISABLE'], os.path.basename(os.getcwd()))"
+    fine = write_notebook(project.notebooks / "00_demo.ipynb", show)
+    failing = write_notebook(project.notebooks / "01_demo.ipynb", "1 / 0")
+    outcomes, signum = run.run_notebooks([fine, failing], jobs=2)
+    assert [outcome.status for outcome in outcomes] == ["done", "failed"] and signum == 0
+    assert "ZeroDivisionError" in outcomes[1].message
+    assert "2 1 notebooks" in fine.read_text(encoding="utf-8")
+
+    failing.write_text(failing.read_text(encoding="utf-8").replace("1 / 0", "1 / 1"), encoding="utf-8")
+    outcomes, _ = run.run_notebooks([fine, failing], jobs=2, resume=True)
+    assert [outcome.status for outcome in outcomes] == ["fresh", "done"]
+
+
+@starts_kernels
+def test_a_stop_between_two_cells_starts_no_further_cell(project, write_notebook):
+    path = write_notebook(project.notebooks / "00_demo.ipynb", *["import time\ntime.sleep(0.3)"] * 20)
+    stop = threading.Event()
+    seen = []
+
+    def progress(notebook, cell, cells, seconds):
+        seen.append(cell)
+        if cell == 2:
+            stop.set()
+
+    with pytest.raises(NotebookFailed, match="interrupted"):
+        run_notebook(path, progress=progress, stop=stop)
+    assert max(seen) <= 4
+    assert contents(project.figures) == {}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Signals, in a process of their own
+
+
+CALLER = """\
+import sys
+from pathlib import Path
+from nbutils import __main__, paths
+root = Path(sys.argv.pop(1))
+paths.NOTEBOOKS, paths.FIGURES, paths.DATA = root / "notebooks", root / "figures", root / "data"
+__main__.main()
+"""
+
+CLEANS_UP = """\
+import time
+from pathlib import Path
+Path("begun").touch()
+try:
+    time.sleep(60)
+finally:
+    Path("cleaned").touch()"""
+
+DEAF = """\
+import signal, subprocess, time
+from pathlib import Path
+subprocess.Popen(["sleep", "60"])
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+Path("begun").touch()
+end = time.monotonic() + 60
+while time.monotonic() < end:
+    pass"""
+
+
+@starts_kernels
+@pytest.mark.parametrize(
+    ("signum", "status", "source"),
+    [(signal.SIGINT, 130, CLEANS_UP), (signal.SIGTERM, 143, CLEANS_UP), (signal.SIGKILL, -9, DEAF)],
+    ids=["SIGINT", "SIGTERM", "SIGKILL"],
+)
+def test_a_signal_half_way_leaves_no_process_and_earlier_results(project, write_notebook, signum, status, source):
+    path = write_notebook(project.notebooks / "00_demo.ipynb", source)
+    second = write_notebook(project.notebooks / "01_demo.ipynb", "open('second', 'w')")
+    results = project.figures / "tiny" / "00_demo"
+    results.mkdir(parents=True)
+    (results / "record.json").write_text("earlier", encoding="utf-8")
+    before, notebook_before = contents(project.figures), path.read_bytes()
+    marker = f"marker-{project.root.name}-{os.getpid()}"
+    caller = subprocess.Popen(
+        [sys.executable, "-c", CALLER, str(project.root), "run", "00", "01"],
+        env={**os.environ, "RUN_TEST_MARKER": marker},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        assert wait_for((project.notebooks / "begun").exists, 30)
+        assert len(left_over(marker)) >= 3  # caller, child and kernel: the check below can see them
+        start = time.monotonic()
+        caller.send_signal(signum)
+        output, _ = caller.communicate(timeout=30)
+    finally:
+        caller.kill()
+    assert caller.returncode == status, output
+    assert wait_for(lambda: not left_over(marker), 5), left_over(marker)
+    assert time.monotonic() - start < 8
+    assert wait_for(lambda: contents(project.figures) == before, 5)
+    assert [name for name in os.listdir(project.figures) if name.startswith(".")] == []
+    assert path.read_bytes() == notebook_before and not (project.notebooks / "second").exists()
+    if signum != signal.SIGKILL:
+        assert (project.notebooks / "cleaned").exists()
+        assert "00_demo: interrupted" in output and "Traceback" not in output
+        assert "01_demo: interrupted (not started)" in output
+        assert second.exists()
+
+
+@starts_kernels
+def test_a_kernel_deaf_to_the_interrupt_is_killed(project, write_notebook, monkeypatch):
+    monkeypatch.setattr(run, "GRACE_S", 1.0)
+    path = write_notebook(project.notebooks / "00_demo.ipynb", DEAF)
+    marker = f"marker-{project.root.name}-{os.getpid()}"
+    monkeypatch.setenv("RUN_TEST_MARKER", marker)
+    with pytest.raises(NotebookFailed, match="took longer than 4 s"):
+        run_notebook(path, timeout_s=4)
+    others = [line for line in left_over(marker) if "pytest" not in line]
+    assert others == []
