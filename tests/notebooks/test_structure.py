@@ -205,9 +205,13 @@ def _forbidden(tree: ast.AST, tag: str):
             yield f"def {node.name} outside a method or figure cell"
         elif isinstance(node, ast.Attribute | ast.Name) and ast.unparse(node) in FORBIDDEN_NAMES:
             yield ast.unparse(node)
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            if id(node) not in inner_parts and MACHINE_PATH.match(node.value):
-                yield f"the absolute path {node.value!r}"
+        elif _is_path(node) and id(node) not in inner_parts:
+            yield f"the absolute path {node.value!r}"
+
+
+def _is_path(node: ast.AST) -> bool:
+    """Whether the node is a text that begins like a path of some machine."""
+    return isinstance(node, ast.Constant) and isinstance(node.value, str) and bool(MACHINE_PATH.match(node.value))
 
 
 def _dead_code(source: str) -> list[str]:

@@ -294,7 +294,7 @@ def test_other_parameters_leave_the_committed_notebook_alone(project, demo):
     ]
     assert json.loads((results / "record.json").read_text()) == {"seed": 0, "n_docs": 7, "name": "007", "figures": {}}
     text = (results / "00_demo.ipynb").read_text(encoding="utf-8")
-    assert "injected-parameters" in text and "n_docs = 7" in text
+    assert '"id": "injected-parameters"' in text and "n_docs = 7" in text  # papermill's id is another each time
     assert "papermill" not in text and str(project.root) not in text
     assert json.loads((results / "run.json").read_text())["parameters"]["n_docs"] == 7
 
@@ -409,7 +409,9 @@ def test_a_run_that_ends_wrong_replaces_nothing(project, demo, pretend, change, 
 
 def test_a_disk_that_fills_up_while_results_are_moved_replaces_nothing(project, demo, pretend, monkeypatch):
     pretend()
-    run_notebook(demo)
+    results = project.figures / "tiny" / "00_demo"
+    results.mkdir(parents=True)
+    (results / "record.json").write_text("earlier", encoding="utf-8")
     notebook_before, before = demo.read_bytes(), contents(project.figures)
     monkeypatch.setattr(run.os, "replace", lambda *paths: fills_the_disk(None, None, None))
     with pytest.raises(NotebookFailed, match=r"the disk is full, nothing was replaced.*could not be kept"):
