@@ -17,7 +17,7 @@ endif
 .PHONY: figures test lint benchmarks lab clean
 
 figures: .venv/installed
-	$(BIN)/python -m nbutils run $(NB) --scale $(SCALE) --jobs $(JOBS) --resume
+	$(BIN)/python -m nbutils run $(NB) --scale $(SCALE) --jobs $(JOBS)
 
 test: .venv/installed
 	$(BIN)/ruff check .

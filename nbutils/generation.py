@@ -1,5 +1,6 @@
 """Prompts, log p(answer | prompt) and generation, the same calls for decoder-only and sequence-to-sequence models."""
 
+import math
 import os
 import shutil
 
@@ -11,6 +12,7 @@ from nbutils.errors import InputError
 from nbutils.files import sha256_text
 from nbutils.models import Generator
 from nbutils.paths import CACHE, PROMPTS
+from nbutils.progress import progress_bar
 from nbutils.retrieval import batches_by_length
 
 SCORING_TOKENS = 4096  # padded tokens a batch when scoring
@@ -46,22 +48,19 @@ def answer_logprobs(
     if not use_cache:
         return _answer_logprobs(generator, prompts, answers)
     key = sha256_text(_identity(generator), "logprobs", *prompts, "\0", *answers)
-    rows = cached_json(
-        "logprobs", key, lambda: [row.tolist() for row in _answer_logprobs(generator, prompts, answers)]
-    )
+    rows = cached_json("logprobs", key, lambda: [row.tolist() for row in _answer_logprobs(generator, prompts, answers)])
     return [np.array(row) for row in rows]
 
 
 def _answer_logprobs(generator: Generator, prompts: list[str], answers: list[str]) -> list[np.ndarray]:
     import torch
-    from tqdm.auto import tqdm
 
     prompt_ids, answer_ids = tokenise_pairs(generator, prompts, answers)
     lengths = [len(p) + len(a) for p, a in zip(prompt_ids, answer_ids, strict=True)]
     if sum(lengths) >= COMPILE_FROM_TOKENS:
         compile_layers(generator)
     results: list[np.ndarray] = [np.empty(0)] * len(prompts)
-    with torch.inference_mode(), tqdm(total=len(prompts), desc="Scoring answers", leave=False) as progress:
+    with torch.inference_mode(), progress_bar(len(prompts), "Scoring answers") as progress:
         for rows in batches_by_length(lengths, SCORING_TOKENS):
             flat = batch_logprobs(generator, [prompt_ids[row] for row in rows], [answer_ids[row] for row in rows])
             ends = np.cumsum([len(answer_ids[row]) for row in rows])
@@ -82,8 +81,8 @@ def batch_logprobs(generator: Generator, prompt_ids: list[list[int]], answer_ids
     model, device = generator.model, generator.model.device
     labels = torch.tensor([token for ids in answer_ids for token in ids], device=device)
     if generator.seq2seq:
-        inputs, mask = _pad(prompt_ids, generator.tokenizer.pad_token_id, device)
-        targets, targets_mask = _pad(answer_ids, generator.tokenizer.pad_token_id, device)
+        inputs, mask = pad(prompt_ids, generator.tokenizer.pad_token_id, device)
+        targets, targets_mask = pad(answer_ids, generator.tokenizer.pad_token_id, device)
         shifted = torch.full_like(targets, model.config.decoder_start_token_id)
         shifted[:, 1:] = targets[:, :-1]
         logits = model(input_ids=inputs, attention_mask=mask, decoder_input_ids=shifted).logits  # (B, T, V)
@@ -91,7 +90,7 @@ def batch_logprobs(generator: Generator, prompt_ids: list[list[int]], answer_ids
     else:
         # The last answer token predicts nothing that is scored: leave it out.
         sequences = [p + a[:-1] for p, a in zip(prompt_ids, answer_ids, strict=True)]
-        inputs, mask = _pad(sequences, generator.tokenizer.pad_token_id, device, COMPILED_BATCH_STEP)
+        inputs, mask = pad(sequences, generator.tokenizer.pad_token_id, device, COMPILED_BATCH_STEP)
         hidden = model.get_decoder()(input_ids=inputs, attention_mask=mask, use_cache=False).last_hidden_state
         rows = [row for row, ids in enumerate(answer_ids) for _ in ids]
         columns = [len(p) - 1 + t for p, a in zip(prompt_ids, answer_ids, strict=True) for t in range(len(a))]
@@ -136,7 +135,6 @@ def generate(
 
 def _generate(generator: Generator, prompts: list[str], max_new_tokens: int, n_beams: int) -> list[str]:
     import torch
-    from tqdm.auto import tqdm
 
     model, tokenizer = generator.model, generator.tokenizer
     prompt_ids = tokenizer(prompts)["input_ids"]
@@ -146,10 +144,10 @@ def _generate(generator: Generator, prompts: list[str], max_new_tokens: int, n_b
     with (
         torch.inference_mode(),
         torch.compiler.set_stance("force_eager"),  # growing caches would recompile at every step
-        tqdm(total=len(prompts), desc="Generating", leave=False) as progress,
+        progress_bar(len(prompts), "Generating") as progress,
     ):
         for rows in batches_by_length(lengths, GENERATION_TOKENS // n_beams):
-            inputs, mask = _pad([prompt_ids[row] for row in rows], tokenizer.pad_token_id, model.device, left=True)
+            inputs, mask = pad([prompt_ids[row] for row in rows], tokenizer.pad_token_id, model.device, left=True)
             output = model.generate(
                 input_ids=inputs,
                 attention_mask=mask,
@@ -168,7 +166,9 @@ def _generate(generator: Generator, prompts: list[str], max_new_tokens: int, n_b
 
 def newline_tokens(tokenizer) -> list[int]:
     """Every token that contains a newline: a model may end its line with one newline or with several in one token."""
-    return [token for token, text in enumerate(tokenizer.batch_decode([[i] for i in range(len(tokenizer))])) if "\n" in text]
+    return [
+        token for token, text in enumerate(tokenizer.batch_decode([[i] for i in range(len(tokenizer))])) if "\n" in text
+    ]
 
 
 def compile_layers(generator: Generator) -> bool:
@@ -177,7 +177,6 @@ def compile_layers(generator: Generator) -> bool:
     On a processor with bfloat16 units, norms, activations and rotations take longer than the matrix products.
     One layer is compiled and reused by all; generation and training with other shapes are not affected.
     """
-    import torch
 
     model = generator.model
     layers = getattr(model.get_decoder(), "layers", None) if not generator.seq2seq else None
@@ -186,11 +185,23 @@ def compile_layers(generator: Generator) -> bool:
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(CACHE / "compiled"))
     for layer in layers:
         if layer._compiled_call_impl is None:
+            activation = getattr(getattr(layer, "mlp", None), "act_fn", None)
+            if type(activation).__name__ == "GELUTanh":
+                activation.forward = gelu_tanh
             layer.compile(dynamic=True)
     return True
 
 
-def _pad(sequences: list[list[int]], pad_token_id: int, device, step: int = 1, left: bool = False):
+def gelu_tanh(x):
+    """GELU in its tanh approximation, by the identity (1 + tanh u) / 2 = sigmoid(2u).
+
+    Compiled for a CPU, the sigmoid takes a quarter of the time of the tanh (measured on AVX-512, 2,048 x 2,048, bf16).
+    """
+    u = math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)
+    return x * (2 * u).sigmoid()
+
+
+def pad(sequences: list[list[int]], pad_token_id: int, device, step: int = 1, left: bool = False):
     """Token ids (B, T) and attention mask (B, T), padded to the longest, rounded up to a multiple of `step`."""
     import torch
 
@@ -210,8 +221,9 @@ def _identity(generator: Generator) -> str:
     import transformers
 
     model = generator.model
-    four_bit = getattr(model, "is_quantized", False)
-    return f"{generator.sha256} {model.dtype} {four_bit} {model.device.type} {torch.__version__} {transformers.__version__}"
+    quantized = getattr(model, "is_quantized", False)
+    libraries = f"torch {torch.__version__} transformers {transformers.__version__}"
+    return f"{generator.sha256} {model.dtype} quantized={quantized} {model.device.type} {libraries}"
 
 
 def _max_positions(generator: Generator) -> int | None:

@@ -112,6 +112,11 @@ def load_generator(name: str, quantize: str | None = None) -> Generator:
     return Generator(name, sha256, model, tokenizer, seq2seq)
 
 
+def checkpoint_folder(name: str) -> Path:
+    """The folder that `name` stands for, as other libraries want it; verified, downloaded or converted if need be."""
+    return _checkpoint(name)[0]
+
+
 def _checkpoint(name: str) -> tuple[Path, str]:
     """Folder of a checkpoint and the sha256 of its weights, verified for the embedded ones."""
     if name == MINILM:
@@ -128,7 +133,7 @@ def _checkpoint(name: str) -> tuple[Path, str]:
 def _download(name: str) -> Path:
     """Folder of a hub checkpoint in the hub's own cache; only text and safetensors are fetched, never code."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     repository, _, revision = name.partition("@")
     try:
@@ -175,7 +180,9 @@ def _gemma_folder() -> Path:
     folder = CACHE / "models" / f"{GEMMA}-{GEMMA_SHA256[:12]}"
     stamp = folder / "sha256.json"
     if not stamp.is_file():
-        print("Converting Gemma-3-270M (once, about a minute). Its use is subject to the Gemma Terms of Use, see README.")
+        print(
+            "Converting Gemma-3-270M (once, about a minute). Its use is subject to the Gemma Terms of Use, see README."
+        )
         with atomic_path(folder) as temporary:
             _convert_gemma(temporary)
             digest = sha256_file(temporary / "model.safetensors")

@@ -14,31 +14,34 @@ from nbutils.errors import InputError
 BEGIN = "<!-- claims:begin -->"
 END = "<!-- claims:end -->"
 NOT_RUN = "not run"
+README_SCALE = "tiny"
 _TEMPLATES = Path(__file__).resolve().parent / "templates"
 
 
 def render(scale: str = "tiny", out_dir: str | Path | None = None, readme: Path | None = None) -> list[Path]:
-    """The files written: the README (its claims table replaced) and `<out_dir or figures/>/<scale>/index.html`.
+    """The files written: `<out_dir or figures/>/<scale>/index.html`, and the README with its claims table replaced.
 
+    The README shows `tiny`, the scale whose records are committed: at other scales only the page is written.
     Reads every record of that scale and claims.yaml. Raises InputError for an unknown scale, a README without the two
     markers, a figure that a record names and that is not there, and a record whose verdicts are not those that
     claims.yaml gives today; nothing is written then.
     """
     readme = readme or paths.README
     table, page = _contents(scale, out_dir)
-    text = _with_table(readme, table)
-    target = _page_path(scale, out_dir)
-    files.write_text(target, page)
-    files.write_text(readme, text)
-    return [readme, target]
+    written = {readme: _with_table(readme, table)} if scale == README_SCALE else {}
+    written[_page_path(scale, out_dir)] = page
+    for path, text in written.items():
+        files.write_text(path, text)
+    return list(written)
 
 
 def check(scale: str = "tiny", out_dir: str | Path | None = None, readme: Path | None = None) -> None:
-    """Nothing, when the README's table and the page are what `render` would write; else raises InputError."""
+    """Nothing, when the page and the README's table are what `render` would write; else raises InputError."""
     readme = readme or paths.README
     table, page = _contents(scale, out_dir)
-    target = _page_path(scale, out_dir)
-    for path, fresh in ((readme, _with_table(readme, table)), (target, page)):
+    expected = {readme: _with_table(readme, table)} if scale == README_SCALE else {}
+    expected[_page_path(scale, out_dir)] = page
+    for path, fresh in expected.items():
         if not path.is_file() or path.read_text(encoding="utf-8") != fresh:
             raise InputError(f"{path.name} is not what the records say: run python -m nbutils report")
 

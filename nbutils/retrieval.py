@@ -11,6 +11,7 @@ from nbutils.data import Passage
 from nbutils.errors import InputError
 from nbutils.files import sha256_text
 from nbutils.models import Encoder
+from nbutils.progress import progress_bar
 
 BATCH_TOKENS = 4096  # padded tokens a batch: larger ones fall out of a processor's caches and are slower
 
@@ -97,11 +98,10 @@ def encode(encoder: Encoder, texts: list[str], label: str = "texts", use_cache: 
 
 def _encode(encoder: Encoder, texts: list[str], label: str) -> np.ndarray:
     import torch
-    from tqdm.auto import tqdm
 
     token_ids = encoder.tokenizer(texts, truncation=True, max_length=encoder.max_length)["input_ids"]
     vectors = None
-    with torch.inference_mode(), tqdm(total=len(texts), desc=f"Encoding {label}", leave=False) as progress:
+    with torch.inference_mode(), progress_bar(len(texts), f"Encoding {label}") as progress:
         for rows in batches_by_length([len(ids) for ids in token_ids], BATCH_TOKENS):
             pooled = embed(encoder, [token_ids[row] for row in rows]).float().cpu().numpy()
             if vectors is None:
