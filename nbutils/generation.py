@@ -15,6 +15,7 @@ from nbutils.paths import CACHE, PROMPTS
 from nbutils.progress import progress_bar
 from nbutils.retrieval import batches_by_length
 
+ENDING = "\n\n"  # what stands after an answer in prompts/example.txt: one token in most vocabularies
 SCORING_TOKENS = 4096  # padded tokens a batch when scoring
 GENERATION_TOKENS = 16384  # and when generating: a step reads all weights, so it should serve many prompts
 COMPILE_FROM_TOKENS = 16384  # compiling costs some 20 s once and 5 s in each later process
@@ -40,14 +41,14 @@ def answer_logprobs(
 ) -> list[np.ndarray]:
     """log p(y_t | prompt, y_<t) in nats for each token of each answer: a list of (T_i,) arrays.
 
-    The answer ends with the token that ends it in generation (newline for decoder-only models, end of sequence for
+    The answer ends as it does in a prompt's examples (a blank line for decoder-only models, end of sequence for
     sequence-to-sequence ones), so that an answer is not favoured for being the beginning of a longer one.
     Logits are computed at answer positions only. Raises InputError for an empty answer or a prompt that does not fit.
     """
     _require_pairs(prompts, answers)
     if not use_cache:
         return _answer_logprobs(generator, prompts, answers)
-    key = sha256_text(_identity(generator), "logprobs", *prompts, "\0", *answers)
+    key = sha256_text(_identity(generator), f"logprobs {ENDING!r}", *prompts, "\0", *answers)
     rows = cached_json("logprobs", key, lambda: [row.tolist() for row in _answer_logprobs(generator, prompts, answers)])
     return [np.array(row) for row in rows]
 
@@ -106,14 +107,14 @@ def tokenise_pairs(
 ) -> tuple[list[list[int]], list[list[int]]]:
     """Token ids of prompts and of answers, each answer with its ending token.
 
-    Decoder-only: the answer is tokenised as it would be generated, after a space, and ends with a newline.
+    Decoder-only: the answer is tokenised as it would be generated, after a space, and ends with a blank line.
     """
     tokenizer = generator.tokenizer
     prompt_ids = tokenizer(prompts)["input_ids"]
     if generator.seq2seq:
         answer_ids = tokenizer(text_target=answers)["input_ids"]
     else:
-        answer_ids = tokenizer([f" {answer}\n" for answer in answers], add_special_tokens=False)["input_ids"]
+        answer_ids = tokenizer([f" {answer}{ENDING}" for answer in answers], add_special_tokens=False)["input_ids"]
     limit = _max_positions(generator)
     longest = max(len(p) + len(a) for p, a in zip(prompt_ids, answer_ids, strict=True))
     if limit is not None and longest > limit:
@@ -141,13 +142,20 @@ def _generate(generator: Generator, prompts: list[str], max_new_tokens: int, n_b
     ends = [tokenizer.eos_token_id, *([] if generator.seq2seq else newline_tokens(tokenizer))]
     texts = [""] * len(prompts)
     lengths = [len(ids) + max_new_tokens for ids in prompt_ids]
+    # An encoder and a decoder count separately.
+    longest = max(max(map(len, prompt_ids)), max_new_tokens) if generator.seq2seq else max(lengths)
+    limit = _max_positions(generator)
+    if limit is not None and longest > limit:
+        raise InputError(f"a prompt with its answer takes {longest} tokens, {generator.name} has {limit}: shorten it")
     with (
         torch.inference_mode(),
         torch.compiler.set_stance("force_eager"),  # growing caches would recompile at every step
         progress_bar(len(prompts), "Generating") as progress,
     ):
         for rows in batches_by_length(lengths, GENERATION_TOKENS // n_beams):
-            inputs, mask = pad([prompt_ids[row] for row in rows], tokenizer.pad_token_id, model.device, left=True)
+            # Left, so that new tokens follow the prompt; an encoder counts positions from the left, padding included.
+            batch = [prompt_ids[row] for row in rows]
+            inputs, mask = pad(batch, tokenizer.pad_token_id, model.device, left=not generator.seq2seq)
             output = model.generate(
                 input_ids=inputs,
                 attention_mask=mask,

@@ -57,6 +57,7 @@ def search_bm25(index: BM25Index, questions: list[str], n_docs: int) -> tuple[np
     """
     import bm25s
 
+    _require_questions(questions, n_docs)
     tokens = bm25s.tokenize(questions, stemmer=index.stemmer, show_progress=False, return_ids=False)
     k = min(n_docs, len(index.passage_ids))
     positions, scores = index.retriever.retrieve(tokens, k=k, show_progress=False)
@@ -78,6 +79,7 @@ def search_dense(
     index: DenseIndex, encoder: Encoder, questions: list[str], n_docs: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """The `n_docs` passages with the largest inner products: ids (B, K) as strings and scores (B, K)."""
+    _require_questions(questions, n_docs)
     vectors = encode(encoder, questions, "questions")
     scores, positions = index.faiss_index.search(vectors, min(n_docs, len(index.passage_ids)))
     return index.passage_ids[positions], scores
@@ -99,6 +101,8 @@ def encode(encoder: Encoder, texts: list[str], label: str = "texts", use_cache: 
 def _encode(encoder: Encoder, texts: list[str], label: str) -> np.ndarray:
     import torch
 
+    if not texts:
+        raise InputError("nothing to encode: the list of texts is empty")
     token_ids = encoder.tokenizer(texts, truncation=True, max_length=encoder.max_length)["input_ids"]
     vectors = None
     with torch.inference_mode(), progress_bar(len(texts), f"Encoding {label}") as progress:
@@ -108,8 +112,6 @@ def _encode(encoder: Encoder, texts: list[str], label: str) -> np.ndarray:
                 vectors = np.empty((len(texts), pooled.shape[1]), dtype=np.float32)
             vectors[rows] = pooled
             progress.update(len(rows))
-    if vectors is None:
-        raise InputError("nothing to encode: the list of texts is empty")
     return vectors
 
 
@@ -146,3 +148,10 @@ def batches_by_length(lengths: list[int], batch_tokens: int) -> Iterator[list[in
 def _require_corpus(corpus: dict[str, Passage]) -> None:
     if not corpus:
         raise InputError("the corpus is empty: there is nothing to search")
+
+
+def _require_questions(questions: list[str], n_docs: int) -> None:
+    if not questions:
+        raise InputError("nothing to search for: the list of questions is empty")
+    if n_docs < 1:
+        raise InputError(f"n_docs = {n_docs}: ask for at least 1 passage")

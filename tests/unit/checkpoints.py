@@ -5,12 +5,14 @@ near-uniform and two of them disagree about nearly everything.
 """
 
 import json
+import re
+from itertools import pairwise
 from pathlib import Path
 
 SENTENCES = [
     "Background: Chad. The capital of Chad is N'Djamena, and its official languages are French and Arabic.",
     "Background: Peru. The capital of Peru is Lima; its currency is the sol and its largest city is Lima too.",
-    "Question: What is the capital of France?\nAnswer: Paris\n\nQuestion: What is the currency of Japan?\nAnswer: yen\n",
+    "Question: What is the capital of France?\nAnswer: Paris\n\nQuestion: What is spent in Japan?\nAnswer: yen\n",
     "Question: Which country has the largest area?\nAnswer: Russia\n\nQuestion: Who wrote Faust?\nAnswer: Goethe\n",
 ]
 PAD, START, END = 0, 1, 2
@@ -52,17 +54,17 @@ def dpr(folder: Path, side: str = "question", seed: int = 0) -> str:
     return str(folder)
 
 
-def llama(folder: Path, max_positions: int = 256, pad_token: str | None = None, seed: int = 0) -> str:
+def llama(folder: Path, hidden_size: int = 32, pad_token: str | None = None, seed: int = 0) -> str:
     """A Llama; like the real ones it has no padding token unless one is named."""
     from transformers import LlamaForCausalLM
 
     tokenizer = _save_byte_level(folder, "<s> $A", pad_token=pad_token)
-    _save(LlamaForCausalLM, _llama_config(len(tokenizer), max_positions), folder, seed)
+    _save(LlamaForCausalLM, _llama_config(len(tokenizer), hidden_size), folder, seed)
     return str(folder)
 
 
-def gemma3(folder: Path, seed: int = 0) -> str:
-    """A Gemma 3 for text, with a sliding window shorter than any prompt and with capped output logits."""
+def gemma3(folder: Path, layer_types: tuple[str, ...] = ("sliding_attention", "full_attention"), seed: int = 0) -> str:
+    """A Gemma 3 for text, with a sliding window shorter than most prompts and with capped output logits."""
     from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 
     tokenizer = _save_byte_level(folder, "<s> $A", pad_token="<pad>")
@@ -70,14 +72,14 @@ def gemma3(folder: Path, seed: int = 0) -> str:
         vocab_size=len(tokenizer),
         hidden_size=32,
         intermediate_size=64,
-        num_hidden_layers=2,
+        num_hidden_layers=len(layer_types),
         num_attention_heads=2,
         num_key_value_heads=1,
         head_dim=16,
         query_pre_attn_scalar=16,
         max_position_embeddings=256,
         sliding_window=6,
-        layer_types=["sliding_attention", "full_attention"],
+        layer_types=list(layer_types),
         final_logit_softcapping=3.0,
         initializer_range=STD,
         pad_token_id=PAD,
@@ -124,11 +126,11 @@ def parrot(folder: Path, texts: list[str]) -> str:
 
     tokenizer = _save_byte_level(folder, "<s> $A", pad_token="<pad>", extra_tokens=["\n\n", ".\n"])
     torch.manual_seed(0)
-    model = LlamaForCausalLM(_llama_config(len(tokenizer), 256))
+    model = LlamaForCausalLM(_llama_config(len(tokenizer), 32))
     successors: dict[int, int] = {}
     for text in texts:
         ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-        for token, successor in zip(ids, ids[1:], strict=False):
+        for token, successor in pairwise(ids):
             assert successors.setdefault(token, successor) == successor, f"{text!r} contradicts an earlier text"
     with torch.no_grad():
         for layer in model.model.layers:
@@ -155,17 +157,17 @@ def _bert_sizes(vocabulary: int) -> dict:
     }
 
 
-def _llama_config(vocabulary: int, max_positions: int):
+def _llama_config(vocabulary: int, hidden_size: int):
     from transformers import LlamaConfig
 
     return LlamaConfig(
         vocab_size=vocabulary,
-        hidden_size=32,
+        hidden_size=hidden_size,
         intermediate_size=64,
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
-        max_position_embeddings=max_positions,
+        max_position_embeddings=256,
         initializer_range=STD,
         bos_token_id=START,
         eos_token_id=END,
@@ -180,16 +182,20 @@ def _save(architecture, config, folder: Path, seed: int) -> None:
 
 
 def _save_wordpiece(folder: Path) -> int:
-    """Save a BERT tokenizer trained on the sentences; the size of its vocabulary."""
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+    """Save a BERT tokenizer of the words and letters of the sentences; the size of its vocabulary.
+
+    Not trained: training breaks ties at random, and with another vocabulary the weights are others too.
+    """
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    words = sorted(set(re.findall(r"\w+|[^\w\s]", " ".join(SENTENCES).lower())))
+    letters = sorted(set("".join(words)))
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{letter}" for letter in letters), *words]
+    vocabulary = {piece: number for number, piece in enumerate(dict.fromkeys(pieces))}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    trainer = trainers.WordPieceTrainer(vocab_size=200, special_tokens=specials, show_progress=False)
-    tokenizer.train_from_iterator(SENTENCES, trainer)
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
