@@ -1,5 +1,6 @@
 """Prompts, log p(answer | prompt) and generation, the same calls for decoder-only and sequence-to-sequence models."""
 
+import functools
 import math
 import os
 import shutil
@@ -172,6 +173,7 @@ def _generate(generator: Generator, prompts: list[str], max_new_tokens: int, n_b
     return texts
 
 
+@functools.lru_cache(maxsize=2)  # a second or two for a large vocabulary
 def newline_tokens(tokenizer) -> list[int]:
     """Every token that contains a newline: a model may end its line with one newline or with several in one token."""
     return [

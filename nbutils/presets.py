@@ -25,7 +25,7 @@ class StartHere:
 PRESETS: dict[str, dict[str, Any]] = {
     "00_start_here": {
         "smoke": StartHere("factbook", "minilm", "gemma-3-270m", None, 12, None, 8, 2, 8),
-        "tiny": StartHere("factbook", "minilm", "gemma-3-270m", None, None, None, 240, 5, 12),
+        "tiny": StartHere("factbook", "minilm", "gemma-3-270m", None, None, None, 200, 5, 10),
         "gpu": StartHere(
             "google-research-datasets/nq_open+facebook/wiki_dpr",
             "facebook/contriever-msmarco",

@@ -1,0 +1,161 @@
+"""Notebook 00: it runs at smoke, twice with the same record; every parameter matters; its equations are the library's."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import checkpoints
+import nbformat
+import numpy as np
+import pytest
+
+from nbutils import claims, data, metrics, paths, record, run
+
+NOTEBOOK = paths.NOTEBOOKS / "00_start_here.ipynb"
+
+
+def results(folder, scale="smoke", **parameters):
+    """The record of one run into `folder`, without timings, versions and device."""
+    place = run.run_notebook(NOTEBOOK, scale, parameters, folder)
+    return record.without_volatile(record.load_record(place / "record.json"))
+
+
+def method_cell():
+    """The functions of the notebook's `method` cell."""
+    (cell,) = [
+        cell
+        for cell in nbformat.read(NOTEBOOK, as_version=4).cells
+        if "method" in cell.metadata.get("tags", []) and cell.cell_type == "code"
+    ]
+    functions = {"np": np}
+    exec(compile(cell.source, "method", "exec"), functions)
+    return functions
+
+
+def test_the_method_cell_is_what_the_library_computes():
+    import faiss
+
+    method, rng = method_cell(), np.random.default_rng(0)
+    questions = rng.normal(size=(7, 16)).astype(np.float32)
+    passages = rng.normal(size=(50, 16)).astype(np.float32)
+    index = faiss.IndexFlatIP(16)
+    index.add(passages)
+    scores, positions = index.search(questions, 10)
+    similarities = method["sim"](questions, passages)
+    assert np.allclose(np.take_along_axis(similarities, positions, 1), scores, atol=1e-5)
+    assert (method["top_k"](similarities, 10) == positions).all()
+    ids = positions.astype(str)
+    gold = [{str(i) for i in rng.choice(50, 3, replace=False)} for _ in range(7)]
+    for k in (1, 5, 10):
+        ours = [method["recall_at_k"](row[:k], relevant) for row, relevant in zip(ids, gold, strict=True)]
+        assert np.allclose(ours, metrics.recall_curve(ids, gold, [k])[:, 0])
+        # Planted fault: the nearest by Euclidean distance are others.
+        wrong = np.argsort(((questions[:, None] - passages) ** 2).sum(-1), axis=1)[:, :k]
+    assert not (wrong == positions).all()
+
+
+@pytest.mark.notebook
+def test_smoke_with_the_embedded_models(tmp_path):
+    first = results(tmp_path / "first")
+    folder = tmp_path / "first" / "smoke" / NOTEBOOK.stem
+    assert first["notebook"] == NOTEBOOK.stem and first["models"].keys() == {"encoder", "generator"}
+    assert all(outcome["verdict"] == claims.NOT_TESTED for outcome in first["claims"].values())
+    assert first["figures"].keys() == {"retrieval", "answers"}
+    assert all((folder / figure["file"]).is_file() for figure in first["figures"].values())
+    # By plain papermill, from another folder than the repository's.
+    command = [sys.executable, "-m", "papermill", str(NOTEBOOK), str(tmp_path / "out.ipynb")]
+    command += ["-p", "scale", "smoke", "-p", "out_dir", str(tmp_path / "second")]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=600)
+    again = record.load_record(tmp_path / "second" / "smoke" / NOTEBOOK.stem / "record.json")
+    assert record.without_volatile(again) == first
+    for picture in folder.glob("*.png"):
+        assert picture.read_bytes() == (tmp_path / "second" / "smoke" / NOTEBOOK.stem / picture.name).read_bytes()
+    # The scale changes more than its own name.
+    committed = record.load_record(paths.results_dir(NOTEBOOK.stem, "tiny") / "record.json")
+    assert committed["data"] != first["data"] and committed["scores"] != first["scores"]
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """Parameters that name small random models and a small data set, and the record of a run with them."""
+    folder = tmp_path_factory.mktemp("small")
+    whole = data.load_dataset("factbook", n_countries=12)
+    keep = [
+        question
+        for kind in ("fact", "reverse")
+        for split in ("train", "test")
+        for question in data.select(whole.questions, kind, split, 24)
+    ]
+    for name, questions in (("one", keep), ("other", keep[1:])):
+        data.write_folder(folder / name, data.Dataset(name, whole.corpus, questions))
+    parameters = {
+        "dataset": str(folder / "one"),
+        "encoder": checkpoints.minilm(folder / "encoder"),
+        "generator": checkpoints.llama(folder / "generator"),
+        "n_questions": 6,
+        "n_examples": 2,
+    }
+    others = {
+        "seed": 1,
+        "dataset": str(folder / "other"),
+        "encoder": checkpoints.minilm(folder / "other_encoder", seed=1),
+        "generator": checkpoints.llama(folder / "other_generator", seed=1),
+        "n_questions": 5,
+        "n_examples": 1,
+    }
+    return parameters, others, results(folder / "base", **parameters)
+
+
+def test_every_parameter_is_tried_below():
+    assert set(run.notebook_parameters(NOTEBOOK)) == {
+        "scale", "seed", "dataset", "encoder", "generator", "n_questions", "n_examples", "out_dir",
+    }  # fmt: skip
+
+
+@pytest.mark.notebook
+@pytest.mark.parametrize("name", ["seed", "dataset", "encoder", "generator", "n_questions", "n_examples"])
+def test_every_parameter_changes_the_record(small, tmp_path, name):
+    parameters, others, base = small
+    changed = results(tmp_path, **{**parameters, name: others[name]})
+    # Beyond the parameter's own entry: what was measured, or what it was measured on.
+    for section in ("parameters", "preset"):
+        assert changed.pop(section) != base[section]
+    assert changed != {key: value for key, value in base.items() if key not in ("parameters", "preset")}
+    if name != "generator":  # two random models may fail alike
+        assert changed["scores"] != base["scores"] or changed["data"] != base["data"]
+
+
+@pytest.mark.notebook
+def test_a_seq2seq_generator_runs_too(small, tmp_path):
+    parameters, _, base = small
+    bart = results(tmp_path / "out", **{**parameters, "generator": checkpoints.bart(tmp_path / "bart")})
+    assert bart["scores"].keys() == base["scores"].keys()
+
+
+@pytest.mark.notebook
+def test_a_damaged_model_leaves_the_earlier_results(small, tmp_path):
+    parameters, _, _ = small
+    results(tmp_path / "out", **parameters)
+    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    damaged = Path(shutil.copytree(parameters["generator"], tmp_path / "damaged"))
+    weights = damaged / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(run.NotebookFailed, match="damaged") as failure:
+        results(tmp_path / "out", **{**parameters, "generator": str(damaged)})
+    assert len(str(failure.value).splitlines()) == 1
+    assert all(path.read_bytes() == content for path, content in before.items())
+
+
+@pytest.mark.slow
+def test_tiny_gives_the_committed_results_again(tmp_path):
+    """Each value within the committed interval, and the same verdicts: other hardware rounds differently."""
+    committed = json.loads((paths.results_dir(NOTEBOOK.stem, "tiny") / "record.json").read_text())
+    again = results(tmp_path, scale="tiny")
+    assert again["metrics"].keys() == committed["metrics"].keys()
+    for name, metric in committed["metrics"].items():
+        assert metric["low"] <= again["metrics"][name]["value"] <= metric["high"], name
+    assert {i: c["verdict"] for i, c in again["claims"].items()} == {
+        i: c["verdict"] for i, c in committed["claims"].items()
+    }

@@ -1,0 +1,79 @@
+"""Presets: one for each scale of each notebook, and overrides that are either put in or refused."""
+
+import dataclasses
+import re
+
+import pytest
+
+from nbutils import paths, presets
+from nbutils.claims import SCALES
+from nbutils.errors import InputError
+
+EVERY = [(notebook, scale) for notebook, by_scale in presets.PRESETS.items() for scale in by_scale]
+COUNTS = re.compile(r"n_|max_")
+
+
+@pytest.mark.parametrize(("notebook", "scale"), EVERY)
+def test_every_preset_loads(notebook, scale):
+    preset = presets.load_preset(notebook, scale, {})
+    assert preset == presets.PRESETS[notebook][scale]
+    values = dataclasses.asdict(preset)
+    assert all(isinstance(value, (str, int, float, type(None))) for value in values.values())
+    assert all(value is None or value >= 1 for name, value in values.items() if COUNTS.match(name))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        preset.encoder = "another"
+
+
+@pytest.mark.parametrize("notebook", presets.PRESETS)
+def test_every_notebook_has_the_scales_of_the_claims(notebook):
+    by_scale = presets.PRESETS[notebook]
+    assert tuple(by_scale) == SCALES
+    assert len({type(preset) for preset in by_scale.values()}) == 1
+
+
+def test_presets_are_those_of_notebooks_that_exist():
+    notebooks = {path.stem for path in paths.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")}
+    assert set(presets.PRESETS) <= notebooks
+
+
+@pytest.mark.parametrize("notebook", presets.PRESETS)
+def test_smoke_and_tiny_need_no_network(notebook):
+    for scale in ("smoke", "tiny"):
+        values = dataclasses.asdict(presets.load_preset(notebook, scale, {}))
+        assert not [value for value in values.values() if isinstance(value, str) and "/" in value]
+
+
+def test_smoke_is_no_larger_than_tiny():
+    for by_scale in presets.PRESETS.values():
+        smoke, tiny = (dataclasses.asdict(by_scale[scale]) for scale in ("smoke", "tiny"))
+        for name in filter(COUNTS.match, smoke):
+            assert tiny[name] is None or smoke[name] <= tiny[name], name
+
+
+def test_overrides_are_put_in_and_none_keeps():
+    kept = presets.load_preset("00_start_here", "tiny", {"n_questions": None, "encoder": None})
+    assert kept == presets.PRESETS["00_start_here"]["tiny"]
+    given = presets.load_preset(
+        "00_start_here", "tiny", {"n_questions": 7, "encoder": "owner/model", "n_examples": None}
+    )
+    assert (given.n_questions, given.encoder) == (7, "owner/model")
+    assert dataclasses.replace(given, n_questions=kept.n_questions, encoder=kept.encoder) == kept
+    assert presets.load_preset("00_start_here", "tiny", {}) == kept  # the preset itself is as it was
+
+
+@pytest.mark.parametrize(
+    ("notebook", "scale", "overrides", "message"),
+    [
+        ("99_absent", "tiny", {}, "no presets for notebook '99_absent': known are 00_start_here"),
+        ("00_start_here", "huge", {}, "no scale 'huge': use one of smoke, tiny, gpu, paper"),
+        ("00_start_here", "tiny", {"n_question": 3}, "has no 'n_question': known are dataset, .*n_questions"),
+        ("00_start_here", "tiny", {"learning_rate": 0.1}, "has no 'learning_rate'"),
+        ("00_start_here", "tiny", {"n_questions": 0}, "n_questions = 0: give at least 1"),
+        ("00_start_here", "tiny", {"n_countries": -1}, "n_countries = -1: give at least 1"),
+        ("00_start_here", "tiny", {"max_new_tokens": 0}, "max_new_tokens = 0: give at least 1"),
+    ],
+)
+def test_what_is_refused(notebook, scale, overrides, message):
+    with pytest.raises(InputError, match=message) as caught:
+        presets.load_preset(notebook, scale, overrides)
+    assert "\n" not in str(caught.value)
