@@ -44,7 +44,8 @@ def answer_logprobs(
 
     The answer ends as it does in a prompt's examples (a blank line for decoder-only models, end of sequence for
     sequence-to-sequence ones), so that an answer is not favoured for being the beginning of a longer one.
-    Logits are computed at answer positions only. Raises InputError for an empty answer or a prompt that does not fit.
+    Logits are computed at answer positions only. Results are kept by content, see `generate`.
+    Raises InputError for an empty answer or a prompt that does not fit.
     """
     _require_pairs(prompts, answers)
     if not use_cache:
@@ -116,6 +117,8 @@ def tokenise_pairs(
         answer_ids = tokenizer(text_target=answers)["input_ids"]
     else:
         answer_ids = tokenizer([f" {answer}{ENDING}" for answer in answers], add_special_tokens=False)["input_ids"]
+    if not all(prompt_ids):
+        raise InputError(f"prompt number {prompt_ids.index([])} is empty: there is nothing to continue")
     limit = _max_positions(generator)
     longest = max(len(p) + len(a) for p, a in zip(prompt_ids, answer_ids, strict=True))
     if limit is not None and longest > limit:
@@ -126,7 +129,11 @@ def tokenise_pairs(
 def generate(
     generator: Generator, prompts: list[str], max_new_tokens: int = 16, n_beams: int = 1, use_cache: bool = True
 ) -> list[str]:
-    """The continuation of each prompt up to the first newline, stripped; greedy, or the best of `n_beams` beams."""
+    """The continuation of each prompt up to the first newline, stripped; greedy, or the best of `n_beams` beams.
+
+    Results are kept by content: the generator's sha256, the prompts and the settings. A model that is being trained
+    has no sha256 of its own yet: pass `use_cache=False`.
+    """
     if not prompts:
         raise InputError("nothing to generate: the list of prompts is empty")
     if not use_cache:

@@ -28,7 +28,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "tiny": StartHere("factbook", "minilm", "gemma-3-270m", None, None, None, 200, 5, 10),
         "gpu": StartHere(
             "google-research-datasets/nq_open+facebook/wiki_dpr",
-            "facebook/contriever-msmarco",
+            "sentence-transformers/multi-qa-mpnet-base-dot-v1",
             "meta-llama/Llama-3.2-1B",
             None,
             None,
@@ -39,7 +39,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         ),
         "paper": StartHere(
             "google-research-datasets/nq_open+facebook/wiki_dpr",
-            "facebook/contriever-msmarco",
+            "sentence-transformers/multi-qa-mpnet-base-dot-v1",
             "meta-llama/Llama-3.1-8B",
             "nf4",
             None,

@@ -88,7 +88,8 @@ def search_dense(
 def encode(encoder: Encoder, texts: list[str], label: str = "texts", use_cache: bool = True) -> np.ndarray:
     """Vectors of the texts, (n, D) float32, in the order given.
 
-    Results are kept by content: the same model, dtype, length limit and texts are encoded once.
+    Results are kept by content: the same model, dtype, length limit and texts are encoded once. An encoder that is
+    being trained has no sha256 of its own yet: pass `use_cache=False`.
     """
     if not use_cache:
         return _encode(encoder, texts, label)

@@ -128,11 +128,8 @@ def weight_shapes(config):
     """(out, in) of the matrices of one layer: query, key, value, output; gate, up, down."""
     width, head, inner = config.hidden_size, config.head_dim, config.intermediate_size
     queries, groups = config.num_attention_heads * head, config.num_key_value_heads * head
-    return [(queries, width), (groups, width), (groups, width), (width, queries)] + [
-        (inner, width),
-        (inner, width),
-        (width, inner),
-    ]
+    attention = [(queries, width), (groups, width), (groups, width), (width, queries)]
+    return [*attention, (inner, width), (inner, width), (width, inner)]
 
 
 def model_flops(config, sequences, answer_ids):

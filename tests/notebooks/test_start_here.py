@@ -1,4 +1,4 @@
-"""Notebook 00: it runs at smoke, twice with the same record; every parameter matters; its equations are the library's."""
+"""Notebook 00 runs at smoke, twice alike; every parameter matters; its equations are what the library computes."""
 
 import json
 import shutil
