@@ -107,6 +107,10 @@ def load_generator(name: str, quantize: str | None = None) -> Generator:
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype
         )
     model = _load_model(loader, folder, device, dtype, four_bit)
+    # A checkpoint's own habits (bart-large: beams, no repeated trigram) would turn "greedy" into something else.
+    names = ("bos", "eos", "pad", "decoder_start", "forced_bos", "forced_eos")  # these belong to its format
+    kept = {f"{name}_token_id": getattr(model.generation_config, f"{name}_token_id") for name in names}
+    model.generation_config = transformers.GenerationConfig(**kept)
     tokenizer = _load_tokenizer(folder)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token  # Llama and GPT-2 ship none; padding is masked wherever it is used

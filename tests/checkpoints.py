@@ -54,12 +54,14 @@ def dpr(folder: Path, side: str = "question", seed: int = 0) -> str:
     return str(folder)
 
 
-def llama(folder: Path, hidden_size: int = 32, pad_token: str | None = None, seed: int = 0) -> str:
+def llama(
+    folder: Path, hidden_size: int = 32, pad_token: str | None = None, seed: int = 0, positions: int = 256
+) -> str:
     """A Llama; like the real ones it has no padding token unless one is named."""
     from transformers import LlamaForCausalLM
 
     tokenizer = _save_byte_level(folder, "<s> $A", pad_token=pad_token)
-    _save(LlamaForCausalLM, _llama_config(len(tokenizer), hidden_size), folder, seed)
+    _save(LlamaForCausalLM, _llama_config(len(tokenizer), hidden_size, positions), folder, seed)
     return str(folder)
 
 
@@ -90,7 +92,7 @@ def gemma3(folder: Path, layer_types: tuple[str, ...] = ("sliding_attention", "f
     return str(folder)
 
 
-def bart(folder: Path, seed: int = 0) -> str:
+def bart(folder: Path, seed: int = 0, positions: int = 256) -> str:
     """A BART: sequence-to-sequence, with dropout 0.1 in training."""
     from transformers import BartConfig, BartForConditionalGeneration
 
@@ -104,7 +106,7 @@ def bart(folder: Path, seed: int = 0) -> str:
         decoder_attention_heads=2,
         encoder_ffn_dim=64,
         decoder_ffn_dim=64,
-        max_position_embeddings=256,
+        max_position_embeddings=positions,
         init_std=STD,
         pad_token_id=PAD,
         bos_token_id=START,
@@ -157,7 +159,7 @@ def _bert_sizes(vocabulary: int) -> dict:
     }
 
 
-def _llama_config(vocabulary: int, hidden_size: int):
+def _llama_config(vocabulary: int, hidden_size: int, positions: int = 256):
     from transformers import LlamaConfig
 
     return LlamaConfig(
@@ -167,7 +169,7 @@ def _llama_config(vocabulary: int, hidden_size: int):
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
-        max_position_embeddings=256,
+        max_position_embeddings=positions,
         initializer_range=STD,
         bos_token_id=START,
         eos_token_id=END,

@@ -72,6 +72,8 @@ def test_smoke_with_the_embedded_models(tmp_path):
     assert record.without_volatile(again) == first
     for picture in folder.glob("*.png"):
         assert picture.read_bytes() == (tmp_path / "second" / "smoke" / NOTEBOOK.stem / picture.name).read_bytes()
+    # Fewer examples give other answers; this takes a model that can read (the other parameters are tried below).
+    assert results(tmp_path / "fewer", n_examples=1)["scores"] != first["scores"]
     # The scale changes more than its own name.
     committed = record.load_record(paths.results_dir(NOTEBOOK.stem, "tiny") / "record.json")
     assert committed["data"] != first["data"] and committed["scores"] != first["scores"]
@@ -93,7 +95,7 @@ def small(tmp_path_factory):
     parameters = {
         "dataset": str(folder / "one"),
         "encoder": checkpoints.minilm(folder / "encoder"),
-        "generator": checkpoints.llama(folder / "generator"),
+        "generator": checkpoints.llama(folder / "generator", positions=1024),
         "n_questions": 6,
         "n_examples": 2,
     }
@@ -101,36 +103,33 @@ def small(tmp_path_factory):
         "seed": 1,
         "dataset": str(folder / "other"),
         "encoder": checkpoints.minilm(folder / "other_encoder", seed=1),
-        "generator": checkpoints.llama(folder / "other_generator", seed=1),
+        "generator": checkpoints.llama(folder / "other_generator", seed=1, positions=1024),
         "n_questions": 5,
-        "n_examples": 1,
     }
     return parameters, others, results(folder / "base", **parameters)
 
 
-def test_every_parameter_is_tried_below():
+def test_every_parameter_is_tried_in_this_file():
     assert set(run.notebook_parameters(NOTEBOOK)) == {
         "scale", "seed", "dataset", "encoder", "generator", "n_questions", "n_examples", "out_dir",
     }  # fmt: skip
 
 
 @pytest.mark.notebook
-@pytest.mark.parametrize("name", ["seed", "dataset", "encoder", "generator", "n_questions", "n_examples"])
+@pytest.mark.parametrize("name", ["seed", "dataset", "encoder", "generator", "n_questions"])
 def test_every_parameter_changes_the_record(small, tmp_path, name):
     parameters, others, base = small
     changed = results(tmp_path, **{**parameters, name: others[name]})
-    # Beyond the parameter's own entry: what was measured, or what it was measured on.
-    for section in ("parameters", "preset"):
-        assert changed.pop(section) != base[section]
-    assert changed != {key: value for key, value in base.items() if key not in ("parameters", "preset")}
-    if name != "generator":  # two random models may fail alike
-        assert changed["scores"] != base["scores"] or changed["data"] != base["data"]
+    # Not the parameter's own entry, but what was measured. Two random generators fail alike and two data sets may
+    # share their test questions: there it is the checksum.
+    section = {"generator": "models", "dataset": "data"}.get(name, "scores")
+    assert changed[section] != base[section]
 
 
 @pytest.mark.notebook
 def test_a_seq2seq_generator_runs_too(small, tmp_path):
     parameters, _, base = small
-    bart = results(tmp_path / "out", **{**parameters, "generator": checkpoints.bart(tmp_path / "bart")})
+    bart = results(tmp_path / "out", **{**parameters, "generator": checkpoints.bart(tmp_path / "bart", positions=1024)})
     assert bart["scores"].keys() == base["scores"].keys()
 
 

@@ -505,3 +505,14 @@ def test_loading_is_quiet_and_leaves_the_settings_of_transformers(tmp_path, capf
         logging.set_verbosity_warning()
     captured = capfd.readouterr()
     assert captured.out == "" and "%|" not in captured.err
+
+
+def test_a_checkpoints_own_generation_habits_are_dropped(tmp_path):
+    folder = tmp_path / "bart"
+    checkpoints.bart(folder)
+    path = folder / "generation_config.json"
+    habits = json.loads(path.read_text()) if path.is_file() else {}
+    path.write_text(json.dumps({**habits, "min_length": 7, "num_beams": 4, "no_repeat_ngram_size": 3}))
+    config = models.load_generator(str(folder)).model.generation_config
+    assert not config.min_length and config.num_beams in (None, 1) and not config.no_repeat_ngram_size
+    assert config.eos_token_id is not None and config.decoder_start_token_id is not None
