@@ -4,13 +4,14 @@ import functools
 import math
 import os
 import shutil
+import sys
 
 import numpy as np
 
 from nbutils.cache import cached_json
 from nbutils.data import Passage, Question
 from nbutils.errors import InputError
-from nbutils.files import sha256_text
+from nbutils.files import sha256_source, sha256_text
 from nbutils.models import Generator
 from nbutils.paths import CACHE, PROMPTS
 from nbutils.progress import progress_bar
@@ -60,12 +61,12 @@ def _answer_logprobs(generator: Generator, prompts: list[str], answers: list[str
 
     prompt_ids, answer_ids = tokenise_pairs(generator, prompts, answers)
     lengths = [len(p) + len(a) for p, a in zip(prompt_ids, answer_ids, strict=True)]
-    if sum(lengths) >= COMPILE_FROM_TOKENS:
-        compile_layers(generator)
+    compiled = sum(lengths) >= COMPILE_FROM_TOKENS and compile_layers(generator)
     results: list[np.ndarray] = [np.empty(0)] * len(prompts)
     with torch.inference_mode(), progress_bar(len(prompts), "Scoring answers") as progress:
         for rows in batches_by_length(lengths, SCORING_TOKENS):
-            flat = batch_logprobs(generator, [prompt_ids[row] for row in rows], [answer_ids[row] for row in rows])
+            batch = [prompt_ids[row] for row in rows], [answer_ids[row] for row in rows]
+            flat = batch_logprobs(generator, *batch, compiled)
             ends = np.cumsum([len(answer_ids[row]) for row in rows])
             for row, values in zip(rows, np.split(flat.float().cpu().numpy(), ends[:-1]), strict=True):
                 results[row] = values
@@ -73,8 +74,12 @@ def _answer_logprobs(generator: Generator, prompts: list[str], answers: list[str
     return results
 
 
-def batch_logprobs(generator: Generator, prompt_ids: list[list[int]], answer_ids: list[list[int]]):
+def batch_logprobs(
+    generator: Generator, prompt_ids: list[list[int]], answer_ids: list[list[int]], compiled: bool = False
+):
     """log p of every answer token of a batch, concatenated in order, (sum of T_i,), as a tensor with gradients.
+
+    `compiled` fuses the softmax over the vocabulary too: worth it where `compile_layers` was.
 
     Decoder-only: the hidden states of the answer positions are gathered into one matrix before the output layer,
     which for a vocabulary of 262,144 costs more than the transformer itself.
@@ -93,15 +98,28 @@ def batch_logprobs(generator: Generator, prompt_ids: list[list[int]], answer_ids
     else:
         # The last answer token predicts nothing that is scored: leave it out.
         sequences = [p + a[:-1] for p, a in zip(prompt_ids, answer_ids, strict=True)]
-        inputs, mask = pad(sequences, generator.tokenizer.pad_token_id, device, COMPILED_BATCH_STEP)
-        hidden = model.get_decoder()(input_ids=inputs, attention_mask=mask, use_cache=False).last_hidden_state
+        inputs, _ = pad(sequences, generator.tokenizer.pad_token_id, device, COMPILED_BATCH_STEP)
+        # Padding stands on the right, where a causal model does not look: without a mask attention skips half its work.
+        hidden = model.get_decoder()(input_ids=inputs, use_cache=False).last_hidden_state
         rows = [row for row, ids in enumerate(answer_ids) for _ in ids]
         columns = [len(p) - 1 + t for p, a in zip(prompt_ids, answer_ids, strict=True) for t in range(len(a))]
         logits = model.get_output_embeddings()(hidden[rows, columns])  # (sum T_i, D) -> (sum T_i, V)
         cap = getattr(model.config, "final_logit_softcapping", None)
         logits = logits if cap is None else cap * torch.tanh(logits / cap)
+    return (_compiled_label_logprobs() if compiled else _label_logprobs)(logits, labels)
+
+
+def _label_logprobs(logits, labels):
+    """log softmax of each row of logits (n, V) at its label (n,), in float32."""
     logits = logits.float()
     return logits.gather(-1, labels[:, None])[:, 0] - logits.logsumexp(-1)
+
+
+@functools.cache
+def _compiled_label_logprobs():
+    import torch
+
+    return torch.compile(_label_logprobs, dynamic=True)
 
 
 def tokenise_pairs(
@@ -192,9 +210,9 @@ def compile_layers(generator: Generator) -> bool:
     """Fuse the element-wise operations of a decoder-only model on a CPU; False where that cannot be done.
 
     On a processor with bfloat16 units, norms, activations and rotations take longer than the matrix products.
-    One layer is compiled and reused by all; generation and training with other shapes are not affected.
+    One layer is compiled and reused by all. What runs under the stance `force_eager`, as generation does, is not
+    changed by a digit.
     """
-
     model = generator.model
     layers = getattr(model.get_decoder(), "layers", None) if not generator.seq2seq else None
     if model.device.type != "cpu" or layers is None or not (shutil.which("g++") or shutil.which("clang++")):
@@ -204,9 +222,15 @@ def compile_layers(generator: Generator) -> bool:
         if layer._compiled_call_impl is None:
             activation = getattr(getattr(layer, "mlp", None), "act_fn", None)
             if type(activation).__name__ == "GELUTanh":
-                activation.forward = gelu_tanh
+                activation.forward = _gelu
             layer.compile(dynamic=True)
     return True
+
+
+def _gelu(x):
+    import torch
+
+    return gelu_tanh(x) if torch.compiler.is_compiling() else torch.nn.functional.gelu(x, approximate="tanh")
 
 
 def gelu_tanh(x):
@@ -233,14 +257,19 @@ def pad(sequences: list[list[int]], pad_token_id: int, device, step: int = 1, le
 
 
 def _identity(generator: Generator) -> str:
-    """What the numbers depend on besides the texts: weights, precision, device, library."""
+    """What the numbers depend on besides the texts: weights, precision, device, libraries, and this module's code."""
     import torch
     import transformers
 
     model = generator.model
     quantized = getattr(model, "is_quantized", False)
     libraries = f"torch {torch.__version__} transformers {transformers.__version__}"
-    return f"{generator.sha256} {model.dtype} quantized={quantized} {model.device.type} {libraries}"
+    return f"{generator.sha256} {model.dtype} quantized={quantized} {model.device.type} {libraries} {_code_sha256()}"
+
+
+@functools.cache
+def _code_sha256() -> str:
+    return sha256_source(sys.modules[__name__])
 
 
 def _max_positions(generator: Generator) -> int | None:

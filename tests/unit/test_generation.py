@@ -206,6 +206,21 @@ def test_gradients_are_those_of_a_plain_forward_pass(generator):
         torch.testing.assert_close(our, their, rtol=1e-3, atol=1e-3)
 
 
+def test_padding_on_the_right_needs_no_mask(llama):
+    """Batched with a longer one, a short pair gets the values that it gets alone: a causal model never sees padding."""
+    alone = generation.answer_logprobs(llama, PROMPTS[:1], ANSWERS[:1], use_cache=False)
+    longer = [PROMPTS[0], "Lima " * 100]
+    batched = generation.answer_logprobs(llama, longer, ANSWERS[:2], use_cache=False)
+    np.testing.assert_allclose(batched[0], alone[0], atol=1e-5)
+
+
+def test_results_of_other_code_are_not_served(llama, monkeypatch, tmp_path):
+    before = generation._identity(llama)
+    assert generation._identity(llama) == before
+    monkeypatch.setattr(generation, "_code_sha256", lambda: "after an edit")
+    assert generation._identity(llama) != before
+
+
 def test_what_cannot_be_scored_is_refused(generator):
     score = generation.answer_logprobs
     with pytest.raises(InputError, match="2 prompts and 1 answers: give one answer to each prompt"):
@@ -239,6 +254,17 @@ def test_gelu_is_its_tanh_approximation():
     assert (generation.gelu_tanh(x) - expected).abs().max() < 1e-6
     exact = torch.nn.functional.gelu(x)
     assert (generation.gelu_tanh(x) - exact).abs().max() > 1e-4  # it is not the exact GELU
+
+
+def test_the_identity_is_used_in_compiled_code_only(monkeypatch):
+    """Eager generation would otherwise depend on whether something was scored before it."""
+    import torch
+
+    x = torch.linspace(-12, 12, 4001, dtype=torch.bfloat16)
+    torch_gelu = torch.nn.functional.gelu(x, approximate="tanh")
+    assert torch.equal(generation._gelu(x), torch_gelu)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    assert not torch.equal(generation._gelu(x), torch_gelu)
 
 
 def test_compiled_layers_score_as_plain_ones(monkeypatch, request, tmp_path):
