@@ -20,6 +20,7 @@ SCALES = ("smoke", "tiny", "gpu", "paper")  # in rising order
 _TEXTS = ("paper", "where", "sentence", "paper_values", "min_scale")
 _REQUIRED = (*_TEXTS, "quantity", "rule", "null")
 _OPTIONAL = ("note",)
+_FORMS = "{mean: score}, {difference: [score, other score]} or {trend: [three or more scores, in order]}"
 _ID = re.compile(r"\d\d\.[a-z][a-z0-9_]*")
 _ORDERING = re.compile(r"(>=|<=|>|<)\s*(-?\d+(?:\.\d+)?)")
 
@@ -27,8 +28,10 @@ _ORDERING = re.compile(r"(>=|<=|>|<)\s*(-?\d+(?:\.\d+)?)")
 def load_claims(path: Path | None = None) -> dict[str, dict]:
     """Every claim of `claims.yaml` (or of `path`), validated: {id: claim}, in the order of the file.
 
-    A claim has the file's keys, "id", and "note" ("" if absent). Raises InputError, naming the claim, for an unknown or
-    missing key (a missing null too), a malformed id, quantity or rule, an unknown scale, and an id that occurs twice.
+    A claim has the file's keys, "id", and "note" ("" if absent). Its quantity, and its null of the same kind, is
+    {mean: score}, {difference: [score, other score]} or {trend: [score at step 0, at step 1, at step 2, ...]}.
+    Raises InputError, naming the claim, for an unknown or missing key (a missing null too), a malformed id, quantity or
+    rule, an unknown scale, and an id that occurs twice.
     """
     import yaml
 
@@ -88,16 +91,17 @@ def _validated(file: str, id_: Any, claim: Any) -> dict:
 
 
 def _check_quantity(where: str, quantity: Any) -> str:
-    """The kind of a quantity, "mean" or "difference", once its shape is right."""
+    """The kind of a quantity, "mean", "difference" or "trend", once its shape is right."""
     if not isinstance(quantity, dict) or len(quantity) != 1:
-        raise InputError(f"{where} is {quantity!r}: give {{mean: score}} or {{difference: [score, score]}}")
+        raise InputError(f"{where} is {quantity!r}: give {_FORMS}")
     kind, scores = next(iter(quantity.items()))
     names = scores if isinstance(scores, list) else [scores]
     if not all(isinstance(name, str) and name for name in names):
         raise InputError(f"{where} is {quantity!r}: score names are non-empty texts")
-    right = {"mean": isinstance(scores, str), "difference": isinstance(scores, list) and len(set(names)) == 2}
-    if not right.get(kind, False) or len(names) > 2:
-        raise InputError(f"{where} is {quantity!r}: give {{mean: score}} or {{difference: [score, other score]}}")
+    n = len(names) if isinstance(scores, list) and len(set(names)) == len(names) else 0
+    right = {"mean": isinstance(scores, str), "difference": n == 2, "trend": n >= 3}
+    if not right.get(kind, False):
+        raise InputError(f"{where} is {quantity!r}: give {_FORMS}")
     return kind
 
 
@@ -142,9 +146,13 @@ def judge(claim: Mapping[str, Any], scores: Mapping[str, Mapping[str, Any]], sca
     """What a claim comes to: {"verdict", "value", "low", "high", "n", "null": {"verdict", "value", "low", "high"}}.
 
     `claim` is one of load_claims; `scores` maps a score's name to {"ids", "values"}, one value per question. The value
-    is a mean, or a mean difference paired by question id, with its 95 % bootstrap interval. Below the claim's min_scale
-    (and so always at smoke) it is computed, but the verdict is "not tested at this scale".
-    Raises InputError when a score is missing, when the two scores of a difference have different questions, and when
+    is a mean over questions with its 95 % bootstrap interval: of the score, of the difference of two scores, or of the
+    trend over three or more, paired by question id. The trend is the slope of the least-squares line through a
+    question's scores at steps 0, 1, 2, ..., whatever K stands at each: a linear contrast, the change per step. Scores
+    that do not differ at all have trend 0, so that "> 0" is the rule that can fail; ">= 0" holds on their null too.
+    Below the claim's min_scale (and so always at smoke) the value is computed, but the verdict is "not tested at this
+    scale".
+    Raises InputError when a score is missing, when the scores to be paired have different questions, and when
     the rule also comes out "reproduced" on the claim's null input: a check that cannot fail is no check.
     """
     if scale not in SCALES:
@@ -169,14 +177,29 @@ def _measured(
     where: str, quantity: Mapping[str, Any], scores: Mapping[str, Mapping[str, Any]]
 ) -> tuple[float, float, float, int]:
     """(value, low, high, n) of a quantity."""
-    names = quantity.get("difference") or [quantity["mean"]]
+    kind, names = next(iter(quantity.items()))
+    names = [names] if kind == "mean" else names
     for name in names:
         if name not in scores:
             raise InputError(f"{where}: the record has no score {name!r}: add it by record.scores before the claim")
     ids = scores[names[0]]["ids"]
     rows = [dict(zip(scores[name]["ids"], scores[name]["values"], strict=True)) for name in names]
-    if any(row.keys() != rows[0].keys() for row in rows):
-        raise InputError(f"{where}: {names[0]!r} and {names[1]!r} are scores of different questions")
+    for name, row in zip(names, rows, strict=True):
+        if row.keys() != rows[0].keys():
+            raise InputError(f"{where}: {names[0]!r} and {name!r} are scores of different questions")
     values = np.array([[row[question] for row in rows] for question in ids])
-    paired = values[:, 0] - values[:, 1] if len(names) == 2 else values[:, 0]
-    return *metrics.bootstrap_mean(paired), len(ids)
+    return *metrics.bootstrap_mean(_per_question(kind, values)), len(ids)
+
+
+def _per_question(kind: str, values: np.ndarray) -> np.ndarray:
+    """The quantity of each question, of which the mean is taken: (n_questions, n_scores) -> (n_questions,)."""
+    if kind == "mean":
+        return values[:, 0]
+    if kind == "difference":
+        return values[:, 0] - values[:, 1]
+    # sum of step x score over sum of step^2, as later less earlier score, from the outermost pair inwards: a question
+    # whose scores are all equal then gives exactly 0, and the reversed order exactly the negative.
+    n = values.shape[1]
+    steps = np.arange(n) - (n - 1) / 2
+    rises = (values[:, ::-1] - values)[:, : n // 2]
+    return (rises * -steps[: n // 2]).sum(axis=1) / (steps**2).sum()

@@ -10,6 +10,7 @@ import logging
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -292,58 +293,76 @@ def _write(path: Path, out_folder: str | Path, corpus: dict[str, Passage], quest
 
 # --- the Hugging Face hub ---------------------------------------------------------------------------------------------
 
-# What is known of each: the schema of its rows, and how `datasets.load_dataset` is to be called for it.
+# What is known of each: the schema of its rows, how `datasets.load_dataset` is to be called for it, and the split that
+# stands in for "test" where that is not "validation".
 # wiki_dpr is read by its files: its repository still holds a script, which `datasets` refuses to run, as we do.
 HUB_SETS = {
     "google-research-datasets/nq_open": {"schema": "nq_open", "config": None},
     "mandarjoshi/trivia_qa": {"schema": "trivia_qa", "config": "unfiltered.nocontext"},
     "rajpurkar/squad": {"schema": "squad", "config": "plain_text"},
     "facebook/wiki_dpr": {"schema": "wiki_dpr", "config": "data/psgs_w100/no_embeddings/train-*.parquet"},
+    "stanfordnlp/web_questions": {"schema": "web_questions", "config": None, "test": "test"},
 }
 COLUMNS = {
     "nq_open": ("question", "answer"),
     "trivia_qa": ("question_id", "question", "answer"),
     "squad": ("id", "title", "context", "question", "answers"),
     "wiki_dpr": ("id", "title", "text"),
+    "web_questions": ("url", "question", "answers"),
 }
-_QUESTION_SCHEMAS, _CORPUS_SCHEMAS = ("nq_open", "trivia_qa", "squad"), ("squad", "wiki_dpr")
+_QUESTION_SCHEMAS, _CORPUS_SCHEMAS = ("nq_open", "trivia_qa", "squad", "web_questions"), ("squad", "wiki_dpr")
 
 
 def is_known(name: str) -> bool:
-    """Whether every part of `name` ("questions+corpus", "id@revision") is a hub id that is known here, or a folder."""
-    parts = _parts(name)
-    sources = [_source(part)[0] for part in parts]
-    return all(parts) and all(source in HUB_SETS or Path(source).is_dir() for source in sources)
+    """Whether every part of `name` ("questions,more+corpus", "id@revision") is a known hub id, or a folder."""
+    names = _sources(name)
+    sources = [_source(part)[0] for part in names]
+    return all(names) and all(source in HUB_SETS or Path(source).is_dir() for source in sources)
 
 
 def is_remote(name: str) -> bool:
     """Whether every part of `name` is a hub id."""
-    return all(_source(part)[0] in HUB_SETS for part in _parts(name))
+    return all(_source(part)[0] in HUB_SETS for part in _sources(name))
 
 
 def hub_dataset(name: str, n_questions: int | None = None, n_passages: int | None = None, seed: int = 0) -> Dataset:
     """A data set of the hub: the questions of `name` with its own passages, or those of "questions+corpus".
 
-    At most `n_questions` of each split, drawn by `seed`. Of a set's own passages the gold ones and a sample of the
-    others are kept, `n_passages` in all; of a separate corpus the first `n_passages`, and gold passages are known only
-    where the corpus holds them. Either part is a hub id, "id@revision", or a folder that holds the same files.
+    Several question sets over one corpus are named with commas, "nq_open,trivia_qa+wiki_dpr": each question's `field`
+    is then the name of its set ("nq_open"), and its id begins with it.
+    At most `n_questions` of each split of each set, drawn by `seed`. Of a set's own passages the gold ones and a sample
+    of the others are kept, `n_passages` in all; of a separate corpus the first `n_passages`, and gold passages are
+    known only where the corpus holds them. Each part is a hub id, "id@revision", or a folder that holds the same files.
     """
     parts = _parts(name)
-    questions = []
-    for split in SPLITS:
-        questions += load_questions(parts[0], split, n_questions, seed)
+    questions = _questions(parts[0], n_questions, seed, has_corpus=len(parts) > 1)
     if len(parts) == 1:
         corpus = load_corpus(parts[0])
         if n_passages is not None:
             corpus = _keep(corpus, {id for q in questions for id in q.gold_passages}, n_passages, seed)
     else:
         corpus = load_corpus(parts[1], n_passages)
-    questions = [
-        Question(q.id, q.text, q.answers, tuple(id for id in q.gold_passages if id in corpus), split=q.split)
-        for q in questions
-    ]
+    questions = [replace(q, gold_passages=tuple(id for id in q.gold_passages if id in corpus)) for q in questions]
     dataset = Dataset(name, corpus, questions)
     return Dataset(name, corpus, questions, sha256=content_sha256(dataset))
+
+
+def _questions(names: str, n: int | None, seed: int, has_corpus: bool) -> list[Question]:
+    """The questions of every split of one set, or of several ("a,b"); those then name the set that they are of."""
+    sets = _split_outside_folders(names, ",")
+    if len(sets) == 1:
+        return [question for split in SPLITS for question in load_questions(names, split, n, seed)]
+    if not has_corpus:
+        raise InputError(f"{names}: several question sets need one corpus; name them as questions,more+corpus")
+    labels = [Path(_source(name)[0]).name for name in sets]
+    if len(set(labels)) < len(labels):
+        raise InputError(f"{names}: two question sets have the same name; give their folders different names")
+    return [
+        replace(question, id=f"{label}-{question.id}", field=label)
+        for split in SPLITS
+        for name, label in zip(sets, labels, strict=True)
+        for question in load_questions(name, split, n, seed)
+    ]
 
 
 def load_questions(
@@ -351,19 +370,21 @@ def load_questions(
 ) -> list[Question]:
     """At most `n` questions of one split of a hub id, drawn by `seed`, or of a folder that holds the same files.
 
-    The answers to the hub's test splits are hidden, so that "test" is the hub's validation split, as in the literature,
-    and "dev" is the last tenth of its training split. SQuAD's questions name their gold passages, see `load_corpus`.
+    Where the hub's test split hides its answers, "test" is its validation split, as in the literature; WebQuestions has
+    a test split with answers. "dev" is the last tenth of the training split. SQuAD's questions name their gold
+    passages, see `load_corpus`.
     Raises InputError when the hub cannot be reached, or with the row that is not in the data set's schema.
     """
     if split not in SPLITS:
         raise InputError(f"split is {split!r}, it must be one of {', '.join(SPLITS)}")
     source, revision = _source(source, revision)
-    hub_split = "validation" if split == "test" else "train"
+    hub_split = _test_split(source) if split == "test" else "train"
     schema = _schema(source, hub_split, revision, _QUESTION_SCHEMAS)
     questions = []
     ids: dict[str, str] = {}
     for where, number, row in _rows(source, hub_split, revision, schema):
-        id = {"nq_open": f"{hub_split}-{number}", "trivia_qa": row.get("question_id"), "squad": row.get("id")}[schema]
+        # NQ-open and WebQuestions name no ids.
+        id = {"trivia_qa": row.get("question_id"), "squad": row.get("id")}.get(schema, f"{hub_split}-{number}")
         id = checked_id({"id": id}, "id", where, ids)
         text = checked_text(row, "question", where)
         answers, gold = _answers(schema, row, where)
@@ -408,8 +429,8 @@ def _squad_passages(row: dict, where: str) -> dict[str, tuple[Passage, int, int]
 
 def _answers(schema: str, row: dict, where: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """(answers, gold passage ids) of a row."""
-    if schema == "nq_open":
-        return _unique(checked_strings(row, "answer", where)), ()
+    if schema in ("nq_open", "web_questions"):
+        return _unique(checked_strings(row, COLUMNS[schema][-1], where)), ()
     if schema == "trivia_qa":
         answer = row.get("answer")
         if not isinstance(answer, dict) or not isinstance(answer.get("aliases", []), list):
@@ -438,7 +459,29 @@ def _keep(corpus: dict[str, Passage], gold: set[str], n: int, seed: int) -> dict
 
 def _parts(name: str) -> list[str]:
     """["questions", "corpus"], or ["both"]: also when a folder's name holds a plus."""
-    return [name] if name and Path(name).expanduser().is_dir() else name.split("+", 1)
+    return _split_outside_folders(name, "+", 1)
+
+
+def _sources(name: str) -> list[str]:
+    """Every question set of `name`, then its corpus."""
+    questions, *corpus = _parts(name)
+    return [*_split_outside_folders(questions, ","), *corpus]
+
+
+def _split_outside_folders(name: str, separator: str, n_splits: int = -1) -> list[str]:
+    """`name` cut at the separators, unless it is as a whole the name of a folder."""
+    return [name] if name and Path(name).expanduser().is_dir() else name.split(separator, n_splits)
+
+
+def _test_split(source: str) -> str:
+    """The split of a source that stands in for "test"."""
+    if source in HUB_SETS or not Path(source).is_dir():
+        return HUB_SETS.get(source, {}).get("test", "validation")
+    import datasets
+
+    with _hub_errors(source):
+        splits = datasets.get_dataset_split_names(source)
+    return "test" if "test" in splits and "validation" not in splits else "validation"
 
 
 def _source(name: str | Path, revision: str | None = None) -> tuple[str, str | None]:

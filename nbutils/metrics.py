@@ -82,6 +82,18 @@ def distinct_ngrams(texts: Sequence[str], n: int = 3) -> float:
     return float(_evaluate_module("distinct_ngrams").compute(predictions=list(texts), n=n)["distinct_ngrams"])
 
 
+def distinct_ngram_shares(texts: Sequence[str], n: int = 3) -> np.ndarray:
+    """Each text's part of `distinct_ngrams(texts, n)`, scaled so that the mean is that ratio: (n_texts,).
+
+    An occurrence of an n-gram counts 1 / (its occurrences in all texts): a text that repeats itself or others has a
+    small share. So that two systems' ratios can be compared by the paired bootstrap, give each one's texts to the same
+    questions, in the same order. The interval is conditional on the counts in these texts: a resample, in which
+    repeated questions repeat their n-grams, is not counted anew. Raises InputError as distinct_ngrams.
+    """
+    _check_texts("texts", texts)
+    return np.asarray(_evaluate_module("distinct_ngrams").compute(predictions=list(texts), n=n)["scores"])
+
+
 @functools.cache
 def _evaluate_module(name: str) -> Any:
     # The first `import evaluate` of a process costs seconds (it imports torch); loading a module then takes 20 ms.
@@ -275,14 +287,19 @@ def bootstrap_mean(
     return value, low, high
 
 
-def bootstrap_difference(
-    a: Sequence[float] | np.ndarray, b: Sequence[float] | np.ndarray, n_resamples: int = N_RESAMPLES, seed: int = 0
-) -> tuple[Any, Any, Any]:
-    """Mean of a - b and its 95 % interval, paired: row i of `a` and of `b` is the same question. As bootstrap_mean."""
-    a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
-    if a.shape != b.shape:
-        raise InputError(f"a paired difference needs the same questions twice, not shapes {a.shape} and {b.shape}")
-    return bootstrap_mean(a - b, n_resamples, seed)
+def over_seeds(per_seed: Sequence[Sequence[float] | np.ndarray]) -> tuple[np.ndarray, float]:
+    """(mean over training seeds of each question (n,), spread): the scores of each seed's model on the same questions.
+
+    The spread is the largest minus the smallest of the seeds' means: with two or three seeds no interval can be had,
+    so report it beside the interval over questions of the mean. Raises InputError when the seeds' scores are not
+    equally many, or are no vectors.
+    """
+    rows = [np.asarray(scores, dtype=np.float64) for scores in per_seed]
+    shapes = sorted({row.shape for row in rows})
+    if len(shapes) != 1 or len(shapes[0]) != 1 or shapes[0][0] == 0:
+        raise InputError(f"scores of the seeds have shapes {shapes}: give (n,) for each seed, of the same questions")
+    means = [row.mean() for row in rows]
+    return np.mean(rows, axis=0), float(max(means) - min(means))
 
 
 def _resampled_means(scores: np.ndarray, n_resamples: int, seed: int) -> np.ndarray:

@@ -32,6 +32,7 @@ class Encoder:
     pooling: str  # mean (over tokens) | cls (first token) | pooler (the model's own output, as in DPR)
     normalise: bool  # True: unit vectors, so that inner products are cosines
     max_length: int  # tokens, special ones included
+    title_separator: str = ". "  # between a passage's title and its text, as the checkpoint was trained
 
 
 @dataclass(frozen=True)
@@ -70,21 +71,28 @@ def _multiplies_bfloat16(capabilities) -> bool:
     return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "amx_tile", "bf16"))
 
 
-def load_encoder(name: str, max_length: int = 128) -> Encoder:
+def load_encoder(name: str, max_length: int | None = None) -> Encoder:
     """The encoder called `name`: `minilm`, a local folder, or a hub id (`owner/model`, `owner/model@revision`).
 
     Pooling is what the checkpoint says (`modules.json` of sentence-transformers, or DPR's own output); mean pooling
-    without normalisation where it says nothing, which is Contriever's convention.
+    without normalisation where it says nothing, which is Contriever's convention. DPR's passage encoder reads title
+    and text as a pair, "title [SEP] text".
+    `max_length` in tokens; left out, DPR's own 256 for its two encoders and 128 for the others.
     """
     import transformers
 
     folder, sha256 = _checkpoint(name)
     architecture = _architecture(folder)
-    loader = getattr(transformers, architecture) if architecture.startswith("DPR") else transformers.AutoModel
+    is_dpr = architecture.startswith("DPR")
+    loader = getattr(transformers, architecture) if is_dpr else transformers.AutoModel
     device = pick_device()
     model = _load_model(loader, folder, device, pick_dtype(device))
     pooling, normalise = _pooling(folder, architecture)
-    return Encoder(name, sha256, model, _load_tokenizer(folder), pooling, normalise, max_length)
+    tokenizer = _load_tokenizer(folder)
+    separator = f" {tokenizer.sep_token} " if architecture == "DPRContextEncoder" else Encoder.title_separator
+    return Encoder(
+        name, sha256, model, tokenizer, pooling, normalise, max_length or (256 if is_dpr else 128), separator
+    )
 
 
 def load_generator(name: str, quantize: str | None = None) -> Generator:
@@ -130,9 +138,26 @@ def _checkpoint(name: str) -> tuple[Path, str]:
         return _gemma_folder(), GEMMA_SHA256
     folder = Path(name) if Path(name).is_dir() else _download(name)
     weights = sorted(folder.glob("*.safetensors"))
-    if not (folder / "config.json").is_file() or not weights:
-        raise InputError(f"{name}: no config.json with *.safetensors beside it; only safetensors checkpoints are read")
+    if not (folder / "config.json").is_file():
+        raise InputError(f"{name}: no config.json in it; name the folder or the hub id of a transformers checkpoint")
+    if not weights:
+        raise InputError(f"{name}: no *.safetensors in it, and pickled weights are never loaded; {_way_out(name)}")
     return folder, sha256_text(*map(sha256_file, weights)) if len(weights) > 1 else sha256_file(weights[0])
+
+
+def _way_out(name: str) -> str:
+    """What to do about a checkpoint without safetensors.
+
+    The hub has no fixed revision for converted weights: its bot opens a pull request against the repository, which
+    can be downloaded as `refs/pr/N` whether or not it is ever merged.
+    """
+    if Path(name).is_dir():
+        return "convert them with transformers' save_pretrained, on a machine where you trust them"
+    repository = name.partition("@")[0]
+    return (
+        f"under Community on its hub page, look for the pull request 'Adding `safetensors` variant of this model' by "
+        f"SFconvertbot and give its number: {repository}@refs/pr/N"
+    )
 
 
 def _download(name: str) -> Path:

@@ -36,23 +36,41 @@ STYLE = {
     "figure.dpi": 150,  # on the screen; files have DPI
     "text.usetex": False,
 }
-# Okabe and Ito's colours, told apart by colour-blind readers. A colour belongs to a method, in every notebook.
+# Okabe and Ito's colours and two greys, told apart by colour-blind readers. A colour belongs to a method, in every
+# notebook. A variant of a method has the method's colour, but hatched bars, dashed lines and open markers.
 COLOURS = {
     "BM25": "#7f7f7f",
     "Dense": "#0072b2",
+    "frozen dense": "#0072b2",
+    "learned dense": "#0072b2",
     "closed-book": "#e69f00",
+    "closed-book, tuned": "#e69f00",
     "retrieved passage": "#56b4e9",
+    "best single passage": "#56b4e9",
     "gold passage": "#009e73",
     "random passage": "#cc79a7",
+    "RAG-Sequence": "#d55e00",
+    "Thorough": "#d55e00",
+    "Fast": "#d55e00",
+    "RAG-Token": "#333333",
 }
 MARKERS = {
     "BM25": "s",
     "Dense": "o",
+    "frozen dense": "o",
+    "learned dense": "p",
     "closed-book": "^",
+    "closed-book, tuned": "v",
     "retrieved passage": "D",
+    "best single passage": "d",
     "gold passage": "P",
     "random passage": "X",
+    "RAG-Sequence": ">",
+    "Thorough": ">",
+    "Fast": "h",
+    "RAG-Token": "<",
 }
+VARIANTS = frozenset(("learned dense", "closed-book, tuned", "best single passage", "Fast"))
 
 
 def set_style() -> None:
@@ -82,31 +100,24 @@ def plot_curves(
     xs: set[float] = set()
     for method, name in curves.items():
         series = _entry(record, "series", name)
-        colour, marker = _look(method)
+        line = _line(method)
         if min(*series["low"], *series["y"]) < limits[0] or max(*series["high"], *series["y"]) > limits[1]:
             raise InputError(f"series {name!r} does not fit between {limits[0]} and {limits[1]}")
-        ax.fill_between(series["x"], series["low"], series["high"], color=colour, alpha=0.2, linewidth=0)
+        ax.fill_between(series["x"], series["low"], series["high"], color=line["color"], alpha=0.2, linewidth=0)
         # Markers at some points only: on a curve of 100 points they would hide the line.
         shown = _spread(series["x"], 8, log_x)
         # Not clipped: a marker at the limit is drawn whole, and nothing lies beyond (see above).
-        ax.plot(
-            series["x"],
-            series["y"],
-            color=colour,
-            marker=marker,
-            markevery=shown,
-            label=method,
-            clip_on=False,
-            zorder=3,
-        )
+        ax.plot(series["x"], series["y"], label=method, markevery=shown, clip_on=False, zorder=3, **line)
         xs.update(series["x"])
     if log_x:
         ax.set_xscale("log")
         decades = [x for x in (1, 10, 100, 1_000, 10_000, 100_000) if min(xs) <= x <= max(xs)]
-        ax.xaxis.set_major_locator(FixedLocator(sorted(xs) if len(xs) <= 5 else decades))
+        ax.xaxis.set_major_locator(FixedLocator(decades))
         ax.xaxis.set_minor_locator(NullLocator())
         ax.xaxis.set_major_formatter(ScalarFormatter())
         xlabel = f"{xlabel} (log scale)" if xlabel else xlabel
+    if len(xs) <= 5:
+        ax.xaxis.set_major_locator(FixedLocator(sorted(xs)))
     ax.set_xlabel(xlabel)
     ax.set_ylabel(ylabel)
     ax.set_ylim(*limits)
@@ -120,36 +131,49 @@ def plot_bars(
     xlabel: str,
     ylabel: str,
     top: float = 1.0,
+    paper: Mapping[str, Mapping[str, float]] | None = None,
 ) -> None:
     """Draw grouped bars from 0 to `top` with 95 % intervals: `bars` is {group: {method: name of the metric}}.
 
-    A method has one colour and one place in each group; a group may lack a method. Raises InputError for a method
-    without a colour, a metric that is not in the record, and one whose interval does not fit between 0 and `top`.
+    A method has one colour and one place in each group; a group may lack a method. `paper`, {group: {method: value}},
+    marks by a diamond what the paper reports; it may lack groups and methods. Raises InputError for a method without a
+    colour, a metric that is not in the record, an interval or a paper's value that does not fit between 0 and `top`,
+    and a paper's value without a bar.
     """
+    paper = paper or {}
+    for group, values in paper.items():
+        for method, value in values.items():
+            if method not in bars.get(group, {}):
+                raise InputError(f"the paper's value of {method!r} in group {group!r} has no bar: add the bar")
+            if not 0 <= value <= top:
+                raise InputError(f"the paper's {value} of {method!r} in group {group!r} is not between 0 and {top}")
     methods = list(dict.fromkeys(method for group in bars.values() for method in group))
     width = 0.8 / len(methods)
+    marks = []
     for i, method in enumerate(methods):
-        colour, _ = _look(method)
-        places, heights, below, above = [], [], [], []
+        places, metrics = [], []
         for place, (group, names) in enumerate(bars.items()):
             if method not in names:
                 continue
-            metric = _entry(record, "metrics", names[method])
-            if min(metric["value"], metric["low"]) < 0 or max(metric["value"], metric["high"]) > top:
-                raise InputError(f"metric {names[method]!r} of group {group!r} does not fit between 0 and {top}")
             places.append(place + (i - (len(methods) - 1) / 2) * width)
-            heights.append(metric["value"])
-            # A mean of equal scores may lie 1e-17 outside its interval; an error bar must not be negative.
-            below.append(max(0.0, metric["value"] - metric["low"]))
-            above.append(max(0.0, metric["high"] - metric["value"]))
+            metrics.append(_fitting(record, names[method], f"group {group!r}", top))
+            if method in paper.get(group, {}):
+                marks.append((places[-1], paper[group][method]))
         ax.bar(
             places,
-            heights,
+            [metric["value"] for metric in metrics],
             width * 0.9,
-            color=colour,
+            color=_colour(method),
             label=method,
-            yerr=(below, above),
-            error_kw={"elinewidth": 0.8, "capsize": 1.5, "capthick": 0.8, "ecolor": "#222222"},
+            hatch="/////" if method in VARIANTS else None,
+            edgecolor="white",
+            linewidth=0,
+        )
+        _error_bars(ax, places, metrics)
+    if marks:
+        # White with a dark edge: no method looks like that.
+        ax.plot(
+            *zip(*marks, strict=True), linestyle="", marker="D", label="paper", color="white", markeredgecolor="#222222"
         )
     ax.set_xticks(range(len(bars)), list(bars))
     ax.tick_params(axis="x", length=0)
@@ -159,9 +183,54 @@ def plot_bars(
     ax.grid(axis="y")
 
 
-def paper_line(ax: Any, value: float, label: str) -> None:
-    """A dashed grey line at the value that a paper reports; `label` names the paper: "Lewis et al. 2020"."""
-    ax.axhline(value, color="#555555", linestyle="--", linewidth=1, label=label)
+def plot_timings(
+    ax: Any,
+    record: Record | Mapping[str, Any],
+    points: Mapping[str, Mapping[str, str]],
+    xlabel: str,
+    ylabel: str,
+    top: float = 1.0,
+) -> None:
+    """Draw what a result took and how good it is: `points` is {method: {label of the timing: name of the metric}}.
+
+    x is the timing in seconds, from 0; y, from 0 to `top`, has its 95 % interval; a method's points are joined in their
+    order, such as that of K. Raises InputError as plot_bars does, and for a timing that is not in the record.
+    """
+    for method, names in points.items():
+        seconds = [float(_entry(record, "timings", label)) for label in names]
+        metrics = [_fitting(record, name, f"method {method!r}", top) for name in names.values()]
+        _error_bars(ax, seconds, metrics)
+        values = [metric["value"] for metric in metrics]
+        ax.plot(seconds, values, label=method, zorder=3, **_line(method))
+    ax.set_xlim(left=0)
+    ax.set_xlabel(xlabel)
+    ax.set_ylabel(ylabel)
+    ax.set_ylim(0, top)
+    ax.grid(axis="y")
+
+
+def plot_heatmap(ax: Any, record: Record | Mapping[str, Any], name: str, xlabel: str, ylabel: str, label: str) -> None:
+    """Draw a matrix of the record, values in [0, 1], as shades: rows from the top, with a colour bar called `label`.
+
+    Column labels, such as tokens, are shown without the spaces around them; a line break is written "\\n", and a label
+    of nothing but spaces "\u2423".
+    Raises InputError for a matrix that is not in the record and for a value outside [0, 1].
+    """
+    matrix = _entry(record, "matrices", name)
+    if not all(-1e-6 <= value <= 1 + 1e-6 for row in matrix["values"] for value in row):  # single precision
+        raise InputError(f"matrix {name!r} has values outside [0, 1]: a heat map shows probabilities")
+    image = ax.imshow(matrix["values"], cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+    columns = [token.strip(" ").replace("\n", "\\n") or "\u2423" for token in matrix["columns"]]
+    ax.set_xticks(range(len(columns)), columns, rotation=45, ha="right", rotation_mode="anchor")
+    ax.set_yticks(range(len(matrix["rows"])), matrix["rows"])
+    # White lines between the cells.
+    ax.set_xticks([i + 0.5 for i in range(len(columns) - 1)], minor=True)
+    ax.set_yticks([i + 0.5 for i in range(len(matrix["rows"]) - 1)], minor=True)
+    ax.grid(which="minor", color="white", linewidth=1)
+    ax.tick_params(which="both", length=0)
+    ax.set_xlabel(xlabel)
+    ax.set_ylabel(ylabel)
+    ax.figure.colorbar(image, ax=ax, label=label)
 
 
 def legend_above(fig: Any) -> None:
@@ -170,6 +239,8 @@ def legend_above(fig: Any) -> None:
     for ax in fig.axes:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
+    if "paper" in entries:  # matplotlib lists lines before bars
+        entries["paper"] = entries.pop("paper")
     for columns in range(len(entries), 0, -1):
         legend = fig.legend(
             list(entries.values()), list(entries), loc="outside upper center", ncols=columns, columnspacing=1.2
@@ -255,10 +326,43 @@ def _entry(record: Record | Mapping[str, Any], section: str, name: str) -> Mappi
     return record[section][name]
 
 
-def _look(method: str) -> tuple[str, str]:
+def _fitting(record: Record | Mapping[str, Any], name: str, where: str, top: float) -> Mapping[str, Any]:
+    metric = _entry(record, "metrics", name)
+    if min(metric["value"], metric["low"]) < 0 or max(metric["value"], metric["high"]) > top:
+        raise InputError(f"metric {name!r} of {where} does not fit between 0 and {top}")
+    return metric
+
+
+def _error_bars(ax: Any, xs: Sequence[float], metrics: Sequence[Mapping[str, Any]]) -> None:
+    """The intervals of the metrics, dark within a white rim: they must be seen on a dark bar too."""
+    values = [metric["value"] for metric in metrics]
+    # A mean of equal scores may lie 1e-17 outside its interval; an error bar must not be negative.
+    below = [max(0.0, metric["value"] - metric["low"]) for metric in metrics]
+    above = [max(0.0, metric["high"] - metric["value"]) for metric in metrics]
+    for colour, thickness in (("white", 2.0), ("#222222", 0.8)):
+        ax.errorbar(
+            xs,
+            values,
+            yerr=(below, above),
+            fmt="none",
+            ecolor=colour,
+            elinewidth=thickness,
+            capsize=1.5,
+            capthick=thickness,
+        )
+
+
+def _line(method: str) -> dict[str, Any]:
+    """How a method's line and markers are drawn."""
+    colour = _colour(method)
+    look = {"color": colour, "marker": MARKERS[method]}
+    return {**look, "linestyle": (0, (4, 1.5)), "markerfacecolor": "white"} if method in VARIANTS else look
+
+
+def _colour(method: str) -> str:
     if method not in COLOURS:
         raise InputError(f"no colour for {method!r}: add it to COLOURS and MARKERS in nbutils.plotting")
-    return COLOURS[method], MARKERS[method]
+    return COLOURS[method]
 
 
 def _spread(xs: Sequence[float], n: int, log: bool) -> list[int]:

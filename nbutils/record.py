@@ -33,7 +33,7 @@ LIBRARIES = (
 )  # fmt: skip
 VOLATILE = ("timings", "versions", "device")
 # Sections whose order means nothing are sorted; claims and figures keep the order of the notebook.
-_SORTED = ("parameters", "models", "versions", "timings", "scores", "metrics", "series")
+_SORTED = ("parameters", "models", "versions", "timings", "scores", "metrics", "series", "matrices")
 
 
 class Record:
@@ -79,6 +79,7 @@ class Record:
             "scores": {},
             "metrics": {},
             "series": {},
+            "matrices": {},
             "claims": {},
             "figures": {},
         }
@@ -158,6 +159,23 @@ class Record:
         with _naming(where):
             y, low, high = metrics.bootstrap_mean(matrix)
         self.series(name, x, y, low, high, len(ids))
+
+    def matrix(self, name: str, rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float]]) -> None:
+        """Add a matrix to be plotted, with a label for each row and each column; labels may repeat, as tokens do.
+
+        Raises InputError for no rows or columns, a label that is no text, a row of another length than `columns`, and a
+        value that is not a finite number.
+        """
+        where = f"matrix {name!r}"
+        rows, columns = list(rows), list(columns)
+        if not all(isinstance(label, str) for label in (*rows, *columns)):
+            raise InputError(f"{where}: the labels of rows and columns must be texts")
+        lengths = {len(row) for row in values}
+        if not rows or not columns or len(values) != len(rows) or lengths != {len(columns)}:
+            shape = f"{len(rows)} row labels and {len(columns)} column labels"
+            raise InputError(f"{where} has {shape}, but {len(values)} rows of {sorted(lengths)} values")
+        numbers = [[_number(where, value) for value in row] for row in values]
+        self._add("matrices", name, {"rows": rows, "columns": columns, "values": numbers})
 
     @contextmanager
     def timing(self, label: str) -> Iterator[None]:

@@ -104,14 +104,14 @@ def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 
 def _interval(claim: Mapping[str, Any], outcome: Mapping[str, Any]) -> str:
-    sign = "+" if "difference" in claim["quantity"] else ""
+    sign = "" if "mean" in claim["quantity"] else "+"
     return f"{outcome['value']:{sign}.3f} [{outcome['low']:.3f}, {outcome['high']:.3f}]"
 
 
 def _rule_text(claim: Mapping[str, Any]) -> str:
     """What is compared with what: "recall_at_1/Dense/fact - recall_at_1/BM25/fact > 0"."""
-    quantity, rule = claim["quantity"], claim["rule"]
-    left = " - ".join(quantity["difference"]) if "difference" in quantity else quantity["mean"]
+    (kind, names), rule = next(iter(claim["quantity"].items())), claim["rule"]
+    left = names if kind == "mean" else " - ".join(names) if kind == "difference" else f"trend of {', '.join(names)}"
     return f"{left} {rule['ordering']}" if "ordering" in rule else f"{left} within {rule['interval']}"
 
 

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from nbutils import metrics
 from nbutils.claims import SCALES, judge, load_claims, verdict
 from nbutils.errors import InputError
 
@@ -65,6 +66,12 @@ def test_a_good_file_loads(load):
         ('"recall_at_1/Dense", ', "", "00.dense_over_bm25: quantity"),
         ('["recall_at_1/Dense", "recall_at_1/BM25"]', '["a", "a"]', "00.dense_over_bm25: quantity"),
         ('["recall_at_1/Dense", "recall_at_1/BM25"]', '["a", 1]', "00.dense_over_bm25: quantity"),
+        ("{difference: [", "{trend: [", "00.dense_over_bm25: quantity"),
+        ('{difference: ["recall_at_1/Dense", "recall_at_1/BM25"]}', '{trend: ["a", "b", "a"]}', "quantity"),
+        ('{difference: ["recall_at_1/Dense", "recall_at_1/BM25"]}', "{trend: abc}", "quantity"),
+        ('{difference: ["recall_at_1/Dense", "recall_at_1/BM25"]}', '{mean: ["a", "b", "c"]}', "quantity"),
+        ('{difference: ["recall_at_1/Dense", "recall_at_1/BM25"]}', '{difference: ["a", "b", "c"]}', "quantity"),
+        ('{difference: ["recall_at_1/shuffled", "recall_at_1/BM25"]}', '{trend: ["a", "b", "c"]}', "null must be"),
         ("recall_at_1/shuffled", "recall_at_1/Dense", "00.dense_over_bm25: null"),
         ('{difference: ["recall_at_1/shuffled", "recall_at_1/BM25"]}', '{mean: "a"}', "00.dense_over_bm25: null"),
         ("  min_scale", "  rule: {ordering: '< 0'}\n  min_scale", "'rule' occurs twice"),
@@ -146,6 +153,49 @@ def test_judge_of_a_mean(load):
     (claim,) = load(text.replace('{ordering: "> 0"}', "{interval: [0.3, 0.7]}")).values()
     outcome = judge(claim, scores(Dense=[0, 1] * 100, shuffled=[0] * 199 + [1]), "gpu")
     assert (outcome["verdict"], outcome["value"], outcome["null"]["verdict"]) == ("reproduced", 0.5, "not reproduced")
+
+
+def trend_claim(load, *names):
+    forward, backward = (str([f"recall_at_1/{name}" for name in order]) for order in (names, names[::-1]))
+    text = GOOD.replace('{difference: ["recall_at_1/Dense", "recall_at_1/BM25"]}', f"{{trend: {forward}}}")
+    text = text.replace('{difference: ["recall_at_1/shuffled", "recall_at_1/BM25"]}', f"{{trend: {backward}}}")
+    (claim,) = load(text).values()
+    return claim
+
+
+@pytest.mark.parametrize("n", [3, 4, 5])
+def test_a_trend_is_the_slope_of_the_least_squares_line_of_each_question(load, n):
+    names = [f"k{i}" for i in range(n)]
+    claim = trend_claim(load, *names)
+    values = np.random.default_rng(0).random((60, n)) + 0.2 * np.arange(n)
+    slopes = np.polyfit(np.arange(n), values.T, 1)[0]
+    found = scores(**dict(zip(names, values.T, strict=True)))
+    # Paired by id: another order of one score's questions changes nothing.
+    found["recall_at_1/k1"] = {key: column[::-1] for key, column in found["recall_at_1/k1"].items()}
+    outcome = judge(claim, found, "tiny")
+    expected = metrics.bootstrap_mean(slopes)
+    assert [outcome["value"], outcome["low"], outcome["high"]] == pytest.approx(expected)
+    assert (outcome["verdict"], outcome["null"]["verdict"]) == ("reproduced", "not reproduced")
+    assert outcome["null"]["value"] == -outcome["value"]
+
+
+def test_a_trend_is_the_change_per_step(load):
+    claim = trend_claim(load, "k1", "k2", "k5", "k10")
+    outcome = judge(claim, scores(k1=[0.1, 0.3], k2=[0.2, 0.4], k5=[0.3, 0.5], k10=[0.4, 0.6]), "tiny")
+    assert [outcome["value"], outcome["low"], outcome["high"]] == pytest.approx([0.1, 0.1, 0.1])
+
+
+def test_planted_fault_a_flat_or_falling_curve_is_no_rising_trend(load):
+    claim = trend_claim(load, "k1", "k2", "k3", "k4", "k5")
+    flat = np.random.default_rng(0).random(50)  # exactly 0, not 1e-17 above it
+    outcome = judge(claim, scores(**{f"k{k}": flat for k in range(1, 6)}), "tiny")
+    assert (outcome["value"], outcome["verdict"]) == (0, "not reproduced")
+    falling = scores(**{f"k{k}": flat - 0.1 * k for k in range(1, 6)})
+    with pytest.raises(InputError, match="also holds on its null input"):
+        judge(claim, falling, "tiny")
+    falling["recall_at_1/k3"] = {key: column[1:] for key, column in falling["recall_at_1/k3"].items()}
+    with pytest.raises(InputError, match="'recall_at_1/k1' and 'recall_at_1/k3' are scores of different questions"):
+        judge(claim, falling, "tiny")
 
 
 def test_planted_fault_a_claim_that_its_null_passes_too_is_refused(load):

@@ -393,6 +393,14 @@ def trivia_rows(n: int, name: str) -> list[dict]:
     return [{"question": f"{name} {i}?", "question_id": f"{name}_{i}", **more} for i in range(n)]
 
 
+def web_rows(n: int, name: str) -> list[dict]:
+    url = "http://www.freebase.com/view/en/"
+    return [
+        {"url": f"{url}{name}_{i}", "question": f"{name} question {i}?", "answers": [f"{name} {i}", f"{name} {i}", "c"]}
+        for i in range(n)
+    ]
+
+
 def squad_rows(n: int, name: str) -> list[dict]:
     rows = []
     for i in range(n):
@@ -443,6 +451,18 @@ def test_trivia_qa(tmp_path, as_jsonl):
 
 
 @pytest.mark.parametrize("as_jsonl", [False, True])
+def test_web_questions_has_a_test_split_of_its_own(tmp_path, as_jsonl):
+    folder = save(tmp_path / "wq", as_jsonl, train=web_rows(20, "train"), test=web_rows(3, "test"))
+    test = load_questions(folder, "test")
+    assert [(q.id, q.text, q.answers) for q in test] == [
+        (f"test-{i}", f"test question {i}?", (f"test {i}", "c")) for i in range(3)
+    ]
+    assert [q.id for q in load_questions(folder, "dev")] == ["train-18", "train-19"]
+    both = save(tmp_path / "both", train=nq_rows(9, "a"), validation=nq_rows(1, "b"), test=nq_rows(2, "hidden"))
+    assert [q.text for q in load_questions(both, "test")] == ["b question 0"]  # validation wherever there is one
+
+
+@pytest.mark.parametrize("as_jsonl", [False, True])
 def test_squad_brings_its_own_passages(tmp_path, as_jsonl):
     folder = save(tmp_path / "squad", as_jsonl, train=squad_rows(20, "A"), validation=squad_rows(6, "B"))
     dataset = hub_dataset(folder)
@@ -488,6 +508,45 @@ def test_questions_and_corpus_are_combined(tmp_path):
     assert all(q.gold_passages == () for q in load_dataset(f"{squad_folder}+{wiki}").questions)
 
 
+def test_several_question_sets_over_one_corpus(tmp_path):
+    nq = save(tmp_path / "nq", train=nq_rows(10, "train"), validation=nq_rows(5, "validation"))
+    web = save(tmp_path / "web", train=web_rows(10, "train"), test=web_rows(2, "test"))
+    wiki = save(tmp_path / "wiki", train=wiki_rows(30))
+    name = f"{nq},{web}+{wiki}"
+    dataset = load_dataset(name, n_questions=4, n_passages=20, seed=1)
+    assert dataset.name == name and len(dataset.corpus) == 20
+    counts = {
+        (field, split): sum((q.field, q.split) == (field, split) for q in dataset.questions)
+        for field in ("nq", "web")
+        for split in ("train", "dev", "test")
+    }
+    assert list(counts.values()) == [4, 1, 4, 4, 1, 2]
+    assert len({q.id for q in dataset.questions}) == len(dataset.questions)  # "train-3" is in both
+    assert all(q.id.startswith(f"{q.field}-") for q in dataset.questions)
+    alone = hub_dataset(f"{nq}+{wiki}", n_questions=4, n_passages=20, seed=1)
+    assert {q.text for q in alone.questions} == {q.text for q in dataset.questions if q.field == "nq"}
+    assert all(q.field == "" for q in alone.questions)
+    write_folder(tmp_path / "out", dataset)
+    assert read_folder(tmp_path / "out", name) == dataset
+
+
+def test_several_question_sets_that_cannot_be_combined(tmp_path):
+    nq = save(tmp_path / "nq", train=nq_rows(10, "a"), validation=nq_rows(5, "b"))
+    (tmp_path / "more").mkdir()
+    other = save(tmp_path / "more" / "nq", train=nq_rows(10, "a"), validation=nq_rows(5, "b"))
+    wiki = save(tmp_path / "wiki", train=wiki_rows(3))
+    with pytest.raises(InputError, match=r"several question sets need one corpus; name them as questions,more\+corpus"):
+        load_dataset(f"{nq},{other}")
+    with pytest.raises(InputError, match="two question sets have the same name"):
+        load_dataset(f"{nq},{other}+{wiki}")
+    for wrong in (f"{nq},+{wiki}", f"{nq},absent+{wiki}", f"{nq},{other}+"):
+        with pytest.raises(InputError, match="no data set is called"):
+            load_dataset(wrong)
+    comma = tmp_path / "a,b"
+    (tmp_path / "more" / "nq").rename(comma)
+    assert len(load_dataset(f"{comma}+{wiki}").questions) == 15  # a folder's name may hold a comma
+
+
 @pytest.mark.parametrize(
     ("rows", "reason"),
     [
@@ -503,6 +562,8 @@ def test_questions_and_corpus_are_combined(tmp_path):
         ([trivia_rows(1, "x")[0] | {"answer": {"value": "a", "aliases": "b"}}], "row 0: answer is"),
         ([trivia_rows(1, "x")[0] | {"answer": ["a"]}], "row 0: answer is ['a'], it must hold value and aliases"),
         (trivia_rows(1, "x") * 2, "row 1: duplicate id 'x_0'"),
+        ([web_rows(1, "x")[0] | {"answers": []}], "row 0: no answers"),
+        ([web_rows(1, "x")[0] | {"answers": "a"}], "row 0: answers is 'a', it must be a list of strings"),
         ([squad_rows(1, "x")[0] | {"context": " "}], "row 0: empty context"),
         ([squad_rows(1, "x")[0] | {"answers": {"text": [], "answer_start": []}}], "row 0: no text"),
         ([squad_rows(1, "x")[0] | {"answers": ["a"]}], "row 0: answers is ['a'], it must hold text"),
@@ -575,6 +636,7 @@ def hub(tmp_path, monkeypatch):
         "mandarjoshi/trivia_qa": {"train": trivia_rows(20, "tc"), "validation": trivia_rows(5, "qw")},
         "rajpurkar/squad": {"train": squad_rows(20, "A"), "validation": squad_rows(6, "B")},
         "parquet": {"train": wiki_rows(40)},
+        "stanfordnlp/web_questions": {"train": web_rows(20, "train"), "test": web_rows(5, "test")},
     }
     calls = []
 
@@ -588,7 +650,7 @@ def hub(tmp_path, monkeypatch):
     return calls
 
 
-NQ, TRIVIA, SQUAD, WIKI = formats.HUB_SETS
+NQ, TRIVIA, SQUAD, WIKI, WEB = formats.HUB_SETS
 
 
 def test_hub_sets_are_asked_for_correctly(hub):
@@ -597,6 +659,7 @@ def test_hub_sets_are_asked_for_correctly(hub):
     assert len(load_corpus(SQUAD)) == 13
     assert len(load_corpus(WIKI, n=7, revision="def")) == 7
     assert len(load_corpus(WIKI)) == 40
+    assert len(load_questions(WEB, "test")) == 5
     files = "hf://datasets/facebook/wiki_dpr@{}/data/psgs_w100/no_embeddings/train-*.parquet"
     assert hub == [
         (NQ, None, "validation", False, {"revision": "abc"}),
@@ -605,10 +668,11 @@ def test_hub_sets_are_asked_for_correctly(hub):
         (SQUAD, "plain_text", "validation", False, {"revision": None}),
         ("parquet", None, "train", True, {"data_files": files.format("def")}),
         ("parquet", None, "train", True, {"data_files": files.format("main")}),
+        (WEB, None, "test", False, {"revision": None}),
     ]
 
 
-@pytest.mark.parametrize("name", [SQUAD, f"{NQ}+{WIKI}", f"{TRIVIA}@v1+{WIKI}@v2"])
+@pytest.mark.parametrize("name", [SQUAD, f"{NQ}+{WIKI}", f"{TRIVIA}@v1+{WIKI}@v2", f"{NQ},{TRIVIA}@v1,{WEB}+{WIKI}"])
 def test_a_hub_set_is_downloaded_once(hub, name):
     first = load_dataset(name, n_questions=4, n_passages=12, seed=1)
     n_calls = len(hub)

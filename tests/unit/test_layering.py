@@ -20,7 +20,9 @@ LAYERS = (
     {"files", "metrics"},
     {"cache", "claims", "data", "models"},
     {"factbook", "formats", "presets", "record", "retrieval"},
-    {"generation", "plotting", "report"},
+    {"generation", "leaders", "plotting", "report"},
+    {"rag"},
+    {"training"},
     {"run"},
     {"__main__"},
 )

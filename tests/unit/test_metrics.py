@@ -62,6 +62,29 @@ def test_distinct_ngrams_by_hand():
         metrics.answer_scores("distinct_ngrams", ["a"], [["a"]])
 
 
+def test_distinct_ngram_shares_by_hand():
+    # "a b c" occurs twice, "b c d" once: 3 occurrences, of which the first text has 1/2 + 1 and the second 1/2.
+    shares = metrics.distinct_ngram_shares(["a b c d", "A b c", "short"])
+    assert shares.tolist() == pytest.approx([3 * 1.5 / 3, 3 * 0.5 / 3, 0])
+    with pytest.raises(InputError, match="none of 1 texts"):
+        metrics.distinct_ngram_shares(["too short"])
+    with pytest.raises(InputError, match="give a list"):
+        metrics.distinct_ngram_shares([])
+
+
+def test_the_mean_of_distinct_ngram_shares_is_the_ratio():
+    rng = np.random.default_rng(0)
+    varied = [" ".join(rng.choice(list("abcdefgh"), size=rng.integers(0, 30))) for _ in range(60)]
+    repeated = [text[: len(text) // 2] + text[: len(text) // 2] for text in varied]
+    for n in (1, 2, 3):
+        shares = [metrics.distinct_ngram_shares(texts, n) for texts in (varied, repeated)]
+        ratios = [metrics.distinct_ngrams(texts, n) for texts in (varied, repeated)]
+        assert [share.mean() for share in shares] == pytest.approx(ratios, abs=1e-12)
+    # The planted fault: texts that repeat themselves have the smaller ratio, and the paired interval says so.
+    _, low, _ = metrics.bootstrap_mean(shares[0] - shares[1])
+    assert low > 0
+
+
 @pytest.mark.parametrize("metric", metrics.ANSWER_METRICS)
 def test_answer_metrics_reach_their_limits_and_order(metric):
     answers = [["Lake Victoria is shared by three countries"], ["zebra crossing"]]
@@ -321,7 +344,7 @@ def test_bootstrap_agrees_with_scipy():
     rng = np.random.default_rng(0)
     a, b = rng.gamma(2, size=80), rng.gamma(1.5, size=80)
     b += 0.5 * a
-    ours = metrics.bootstrap_difference(a, b)
+    ours = metrics.bootstrap_mean(a - b)
     theirs = stats.bootstrap(
         (a, b), lambda x, y, axis: (x - y).mean(axis), paired=True, method="percentile", n_resamples=10_000, rng=1
     ).confidence_interval
@@ -359,17 +382,20 @@ def test_bootstrap_sums_are_exact_so_that_threads_cannot_change_a_digit():
     assert [(one[1], one[2]) for one in alone] == list(zip(low.tolist(), high.tolist(), strict=True))
 
 
-def test_bootstrap_difference_is_paired():
-    a = np.random.default_rng(0).random(50)
-    assert metrics.bootstrap_difference(a + 0.1, a) == pytest.approx((0.1, 0.1, 0.1))
-
-
 @pytest.mark.parametrize("scores", [[], [1.0], [1.0, math.nan], [1.0, math.inf], [[1.0, math.nan], [0.0, 0.0]]])
 def test_bootstrap_refuses_too_few_or_non_finite_scores(scores):
     with pytest.raises(InputError):
         metrics.bootstrap_mean(scores)
 
 
-def test_bootstrap_difference_refuses_other_lengths():
+def test_over_seeds_is_the_mean_of_each_question_and_the_range_of_the_means():
+    mean, spread = metrics.over_seeds([[1, 0, 1, 0], [1, 1, 1, 0], np.array([1.0, 0.0, 0.0, 0.0])])
+    assert mean.tolist() == pytest.approx([1, 1 / 3, 2 / 3, 0])
+    assert spread == pytest.approx(0.75 - 0.25)
+    assert metrics.over_seeds([[0.2, 0.4]])[1] == 0
+
+
+@pytest.mark.parametrize("per_seed", [[], [[]], [[1, 0], [1]], [[[1, 0]]], [0.5]])
+def test_over_seeds_refuses_what_is_not_the_same_questions(per_seed):
     with pytest.raises(InputError, match="same questions"):
-        metrics.bootstrap_difference([1, 2, 3], [1, 2])
+        metrics.over_seeds(per_seed)

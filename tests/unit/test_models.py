@@ -97,6 +97,29 @@ def test_unsupported_pooling_is_refused(tmp_path):
     one_line(caught)
 
 
+def test_what_dpr_was_trained_with(tmp_path):
+    """256 tokens for both towers; only the passage encoder reads pairs."""
+    question = models.load_encoder(checkpoints.dpr(tmp_path / "question", "question"))
+    context = models.load_encoder(checkpoints.dpr(tmp_path / "context", "context"))
+    minilm = models.load_encoder(checkpoints.minilm(tmp_path / "minilm"))
+    assert [e.max_length for e in (question, context, minilm)] == [256, 256, 128]
+    assert [e.title_separator for e in (question, context, minilm)] == [". ", " [SEP] ", ". "]
+
+
+def test_dpr_with_the_settings_that_its_repository_holds(tmp_path):
+    """A vocab.txt and two words of settings: transformers chooses the tokenizer by the model's type."""
+    folder = checkpoints.dpr(tmp_path, "context")
+    expected = retrieval.encode(models.load_encoder(folder), ["Peru [SEP] lima is a port"], use_cache=False)
+    vocabulary = json.loads((tmp_path / "tokenizer.json").read_text())["model"]["vocab"]
+    (tmp_path / "vocab.txt").write_text("\n".join(sorted(vocabulary, key=vocabulary.get)) + "\n")
+    (tmp_path / "tokenizer_config.json").write_text('{"do_lower_case": true}')
+    (tmp_path / "special_tokens_map.json").unlink(missing_ok=True)
+    encoder = models.load_encoder(folder)
+    assert encoder.title_separator == " [SEP] "
+    vectors = retrieval.encode(encoder, ["Peru [SEP] lima is a port"], use_cache=False)
+    np.testing.assert_allclose(vectors, expected, atol=1e-5)
+
+
 def test_max_length_is_kept(tmp_path):
     encoder = models.load_encoder(checkpoints.minilm(tmp_path), max_length=4)
     assert encoder.max_length == 4
@@ -115,6 +138,25 @@ def test_generators_load(tmp_path, name, seq2seq):
     assert generator.sha256 == sha256_file(tmp_path / "model.safetensors")
     assert generator.tokenizer.pad_token_id is not None
     assert not any(module.training for module in generator.model.modules())
+
+
+def test_a_bart_without_its_head_is_a_generator(tmp_path):
+    """As facebook/bart-large is stored: a BartModel in half precision, whose embeddings are its output layer too."""
+    import torch
+    import transformers
+
+    folder = checkpoints.bart(tmp_path)
+    whole = models.load_generator(folder)
+    whole.model.model.half().save_pretrained(folder)
+    whole.model.float()
+    assert json.loads((tmp_path / "config.json").read_text())["architectures"] == ["BartModel"]
+    bare = models.load_generator(folder)
+    assert bare.seq2seq and isinstance(bare.model, transformers.BartForConditionalGeneration)
+    inputs = whole.tokenizer(TEXTS, return_tensors="pt", padding=True)
+    labels = whole.tokenizer(["Lima", "Peru"], return_tensors="pt", padding=True)["input_ids"]
+    with torch.inference_mode():
+        logits = [generator.model(**inputs, labels=labels).logits for generator in (whole, bare)]
+    torch.testing.assert_close(*logits)
 
 
 def test_padding_token_of_a_model_that_has_none(tmp_path):
@@ -227,9 +269,37 @@ def test_weights_that_are_not_safetensors_are_refused(tmp_path):
     state = models.load_generator(folder).model.state_dict()
     weights.unlink()
     torch.save(state, tmp_path / "pytorch_model.bin")
-    with pytest.raises(InputError, match="only safetensors checkpoints are read") as caught:
+    with pytest.raises(InputError, match=r"pickled weights are never loaded; convert .* save_pretrained") as caught:
         models.load_generator(folder)
     one_line(caught)
+
+
+@pytest.mark.parametrize("name", ["owner/model", "owner/model@v1"])
+def test_a_hub_id_without_safetensors_names_the_way_out(monkeypatch, tmp_path, name):
+    import huggingface_hub
+
+    folder = checkpoints.dpr(tmp_path)
+    (tmp_path / "model.safetensors").unlink()  # pytorch_model.bin, if there is one, was not downloaded
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *arguments, **options: folder)
+    with pytest.raises(
+        InputError, match=r"pull request 'Adding `safetensors` variant.*: owner/model@refs/pr/N"
+    ) as caught:
+        models.load_encoder(name)
+    assert one_line(caught).startswith(f"{name}: no *.safetensors in it, and pickled weights are never loaded; under")
+
+
+def test_a_pull_request_of_the_hub_is_a_revision(monkeypatch, tmp_path):
+    import huggingface_hub
+
+    folder, asked = checkpoints.dpr(tmp_path, "context"), []
+
+    def snapshot_download(repository, revision, allow_patterns):
+        asked.append((repository, revision))
+        return folder
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    models.load_encoder("facebook/dpr-ctx_encoder-single-nq-base@refs/pr/3")
+    assert asked == [("facebook/dpr-ctx_encoder-single-nq-base", "refs/pr/3")]
 
 
 def test_a_folder_without_config_is_refused(tmp_path):

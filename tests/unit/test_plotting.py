@@ -29,6 +29,8 @@ def record(project, write_notebook):
         one.metric(f"recall_at_1/{method}", share, share - 0.05, share + 0.1, n=50)
     above = float(np.nextafter(0.1, 1))  # a mean may be rounded to just outside its interval
     one.metric("always/BM25", 0.1, above, above, n=50)
+    one.content["timings"].update({"decode 1": 2.5, "decode 2": 10.0})
+    one.matrix("posterior", ["1 Albania", "2 Peru"], [" Edi", " ", "\n"], [[0.9, 0.5, 0.0], [0.1, 0.5, 1.0000001]])
     return one
 
 
@@ -47,8 +49,7 @@ BARS = {"k = 1": {"BM25": "recall_at_1/BM25", "Dense": "recall_at_1/Dense"}, "al
 def draw(record):
     fig, axes = plt.subplots(1, 2, figsize=plotting.DOUBLE)
     plotting.plot_curves(axes[0], record, CURVES, "k", "recall@k", log_x=True)
-    plotting.plot_bars(axes[1], record, BARS, "cut-off", "recall")
-    plotting.paper_line(axes[1], 0.5, "Lewis et al. 2020")
+    plotting.plot_bars(axes[1], record, BARS, "cut-off", "recall", paper={"k = 1": {"BM25": 0.5}})
     plotting.legend_above(fig)
     return fig
 
@@ -89,24 +90,114 @@ def test_curves_and_bands_are_the_records_numbers(record):
     assert [label.get_text() for label in ax.get_xticklabels()] == ["1", "10", "100"]
 
 
+def error_bar_ends(ax):
+    """The ends of the visible error bars of an axis, in the order of drawing; each has a white rim below it."""
+    drawn = [lines for lines in ax.collections if lines.get_edgecolor()[0][:3].max() < 0.5]
+    assert 2 * len(drawn) == len(ax.collections)
+    return [segment[:, 1].tolist() for lines in drawn for segment in lines.get_segments()]
+
+
+def bars_of(ax):
+    return [container for container in ax.containers if isinstance(container, matplotlib.container.BarContainer)]
+
+
 def test_bars_and_error_bars_are_the_records_numbers(record):
     _, ax = plt.subplots()
     plotting.plot_bars(ax, record, BARS, "cut-off", "recall")
-    heights = [bar.get_height() for container in ax.containers[1::2] for bar in container]
     names = ["recall_at_1/BM25", "always/BM25", "recall_at_1/Dense"]
     expected = [record["metrics"][name] for name in names]
-    assert heights == [metric["value"] for metric in expected]
-    ends = [segment[:, 1].tolist() for lines in ax.collections for segment in lines.get_segments()]
-    assert ends == [pytest.approx([metric["low"], metric["high"]]) for metric in expected]
+    bm25, dense = bars_of(ax)
+    assert [bar.get_height() for bar in (*bm25, *dense)] == [metric["value"] for metric in expected]
+    assert error_bar_ends(ax) == [pytest.approx([metric["low"], metric["high"]]) for metric in expected]
     assert ax.get_ylim() == (0, 1)
-    bm25, dense = ax.containers[1], ax.containers[3]
     assert bm25[0].get_x() < dense[0].get_x()
     assert bm25[0].get_facecolor() == matplotlib.colors.to_rgba(plotting.COLOURS["BM25"])
+    assert not [line for line in ax.lines if line.get_label() == "paper"]
 
 
-def test_every_method_has_a_colour_and_a_marker_of_its_own():
-    assert plotting.COLOURS.keys() == plotting.MARKERS.keys()
-    assert len(set(plotting.COLOURS.values())) == len(set(plotting.MARKERS.values())) == len(plotting.COLOURS)
+def test_a_papers_value_stands_over_its_bar(record):
+    fig, ax = plt.subplots(figsize=plotting.DOUBLE)
+    plotting.plot_bars(ax, record, BARS, "cut-off", "recall", paper={"k = 1": {"Dense": 0.784, "BM25": 0.591}})
+    (marks,) = (line for line in ax.lines if line.get_label() == "paper")
+    bm25, dense = bars_of(ax)
+    centres = [bar.get_x() + bar.get_width() / 2 for bar in (bm25[0], dense[0])]
+    assert marks.get_xdata() == pytest.approx(centres) and list(marks.get_ydata()) == [0.591, 0.784]
+    plotting.legend_above(fig)
+    assert [text.get_text() for text in fig.legends[0].get_texts()] == ["BM25", "Dense", "paper"]
+    for paper, message in (
+        ({"k = 1": {"RAG-Token": 0.4}}, "'RAG-Token' in group 'k = 1' has no bar"),
+        ({"k = 2": {"BM25": 0.4}}, "'BM25' in group 'k = 2' has no bar"),
+        ({"k = 1": {"BM25": 44.1}}, r"44\.1 of 'BM25' in group 'k = 1' is not between 0 and 1"),
+        ({"k = 1": {"BM25": math.nan}}, "is not between 0 and 1"),
+    ):
+        with pytest.raises(InputError, match=message):
+            plotting.plot_bars(ax, record, BARS, "cut-off", "recall", paper=paper)
+
+
+def test_timings_and_their_results_are_the_records_numbers(record):
+    _, ax = plt.subplots()
+    points = {"Thorough": {"decode 1": "recall_at_1/BM25", "decode 2": "recall_at_1/Dense"}}
+    plotting.plot_timings(ax, record, points, "seconds for 50 questions", "recall")
+    (line,) = (line for line in ax.lines if line.get_label() == "Thorough")
+    assert line.get_xydata().tolist() == [[2.5, 0.1], [10.0, 0.3]]
+    assert error_bar_ends(ax) == [pytest.approx([0.05, 0.2]), pytest.approx([0.25, 0.4])]
+    assert (ax.get_xlim()[0], ax.get_ylim()) == (0, (0, 1))
+    with pytest.raises(InputError, match="no timings entry 'decode 3'"):
+        plotting.plot_timings(ax, record, {"Fast": {"decode 3": "recall_at_1/BM25"}}, "s", "recall")
+    with pytest.raises(InputError, match=r"of method 'Fast' does not fit between 0 and 0\.3"):
+        plotting.plot_timings(ax, record, {"Fast": {"decode 1": "recall_at_1/Dense"}}, "s", "recall", top=0.3)
+
+
+def test_a_heat_map_is_the_records_matrix(record):
+    fig, ax = plt.subplots(figsize=plotting.DOUBLE)
+    plotting.plot_heatmap(ax, record, "posterior", "generated token", "passage", "p(z|x, y)")
+    (image,) = ax.images
+    assert image.get_array().tolist() == record["matrices"]["posterior"]["values"]
+    assert image.get_clim() == (0, 1)
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["Edi", "\u2423", "\\n"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["1 Albania", "2 Peru"]
+    assert ax.get_ylim() == (1.5, -0.5)  # the first row is at the top
+    plotting.save_figure(fig, "posterior", record, "One question.")
+    record.matrix("scores", ["a"], ["b"], [[-0.2]])
+    with pytest.raises(InputError, match=r"matrix 'scores' has values outside \[0, 1\]"):
+        plotting.plot_heatmap(ax, record, "scores", "token", "passage", "p")
+    with pytest.raises(InputError, match="no matrices entry 'none'"):
+        plotting.plot_heatmap(ax, record, "none", "token", "passage", "p")
+
+
+def test_a_curve_of_few_points_has_its_ticks_there(record):
+    record.series("em", [1, 2, 5, 10], [0.4] * 4, [0.3] * 4, [0.5] * 4, n=50)
+    for log_x in (False, True):
+        fig, ax = plt.subplots()
+        plotting.plot_curves(ax, record, {"RAG-Token": "em"}, "K", "exact match", log_x=log_x)
+        fig.canvas.draw()
+        assert [label.get_text() for label in ax.get_xticklabels()] == ["1", "2", "5", "10"]
+        assert len(ax.lines[0].get_markevery()) == 4
+
+
+SAME = {"frozen dense": "Dense", "Thorough": "RAG-Sequence"}  # two names of one method
+
+
+def test_every_method_has_a_look_of_its_own():
+    assert plotting.COLOURS.keys() == plotting.MARKERS.keys() >= plotting.VARIANTS
+    methods = [method for method in plotting.COLOURS if method not in SAME]
+    bars = {(plotting.COLOURS[method], method in plotting.VARIANTS) for method in methods}
+    assert len(bars) == len({plotting.MARKERS[method] for method in methods}) == len(methods)
+    assert len(set(plotting.COLOURS.values())) <= 8
+    for name, method in SAME.items():
+        assert (plotting.COLOURS[name], plotting.MARKERS[name]) == (plotting.COLOURS[method], plotting.MARKERS[method])
+        assert (name in plotting.VARIANTS) == (method in plotting.VARIANTS)
+
+
+def test_a_variant_is_hatched_and_dashed_with_open_markers(record):
+    _, (left, right) = plt.subplots(1, 2)
+    names = ("frozen dense", "learned dense")
+    plotting.plot_bars(left, record, {"k = 1": dict.fromkeys(names, "recall_at_1/BM25")}, "k", "recall")
+    plotting.plot_curves(right, record, dict.fromkeys(names, "recall/BM25"), "k", "recall")
+    frozen, learned = bars_of(left)
+    assert (frozen[0].get_hatch(), bool(learned[0].get_hatch())) == (None, True)
+    assert [line.get_linestyle() for line in right.lines] == ["-", "--"]
+    assert [line.get_markerfacecolor() for line in right.lines] == [plotting.COLOURS["Dense"], "white"]
 
 
 def test_what_the_record_lacks_or_cannot_show_is_refused(record):

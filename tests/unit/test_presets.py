@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from nbutils import paths, presets
+from nbutils import formats, paths, presets, retrieval
 from nbutils.claims import SCALES
 from nbutils.errors import InputError
 
@@ -18,8 +18,9 @@ def test_every_preset_loads(notebook, scale):
     preset = presets.load_preset(notebook, scale, {})
     assert preset == presets.PRESETS[notebook][scale]
     values = dataclasses.asdict(preset)
-    assert all(isinstance(value, (str, int, float, type(None))) for value in values.values())
-    assert all(value is None or value >= 1 for name, value in values.items() if COUNTS.match(name))
+    assert all(isinstance(value, (str, int, float, tuple, type(None))) for value in values.values())
+    counts = [value for name, value in values.items() if COUNTS.match(name) and value is not None]
+    assert all(type(n) is int and n >= 1 for value in counts for n in (value if type(value) is tuple else [value]))
     with pytest.raises(dataclasses.FrozenInstanceError):
         preset.encoder = "another"
 
@@ -61,6 +62,24 @@ def test_overrides_are_put_in_and_none_keeps():
     assert presets.load_preset("00_start_here", "tiny", {}) == kept  # the preset itself is as it was
 
 
+@pytest.mark.parametrize("scale", SCALES)
+def test_presets_of_rag_fit_together(scale):
+    preset = presets.load_preset("01_rag", scale, {})
+    assert preset.dataset == "factbook" or formats.is_known(preset.dataset)
+    assert (preset.index == retrieval.EXACT) == (preset.search_effort is None)
+    assert retrieval.index_bytes(preset.n_passages or 21_015_300, 768, preset.index) < 90e9
+    assert list(preset.n_docs_eval) == sorted(set(preset.n_docs_eval))
+    assert max(preset.n_docs_sequence, preset.n_docs_token) <= preset.n_docs_eval[-1]
+    assert preset.n_docs <= preset.n_docs_eval[-1] and preset.warmup_steps < preset.train_steps
+    dpr = ["dpr" in name for name in (preset.question_encoder, preset.passage_encoder)]
+    assert dpr in ([True, True], [False, False]) and preset.temperature == (1.0 if any(dpr) else 0.05)
+
+
+def test_several_counts_are_checked_each():
+    given = presets.load_preset("01_rag", "tiny", {"n_docs_eval": (3, 6), "temperature": 0.01})
+    assert (given.n_docs_eval, given.temperature) == ((3, 6), 0.01)
+
+
 @pytest.mark.parametrize(
     ("notebook", "scale", "overrides", "message"),
     [
@@ -71,6 +90,8 @@ def test_overrides_are_put_in_and_none_keeps():
         ("00_start_here", "tiny", {"n_questions": 0}, "n_questions = 0: give at least 1"),
         ("00_start_here", "tiny", {"n_countries": -1}, "n_countries = -1: give at least 1"),
         ("00_start_here", "tiny", {"max_new_tokens": 0}, "max_new_tokens = 0: give at least 1"),
+        ("01_rag", "tiny", {"n_docs_eval": (1, 0, 5)}, r"n_docs_eval = \(1, 0, 5\): give at least 1"),
+        ("01_rag", "tiny", {"n_docs_eval": ()}, r"n_docs_eval = \(\): give at least 1"),
     ],
 )
 def test_what_is_refused(notebook, scale, overrides, message):

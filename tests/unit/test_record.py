@@ -62,6 +62,7 @@ def fill(one, dense=0.9):
     for name, share in (("Dense", dense), ("BM25", 0.4), ("shuffled", 0.0)):
         one.scores(f"recall/{name}", IDS, rng.random(40) < share)
     one.curve("curve/Dense", [1, 5], IDS, np.stack([np.arange(40) % 2, np.ones(40)], axis=1))
+    one.matrix("posterior", ["p1", "p2"], [" Sun", " the", " the"], np.array([[1, 0.5, 0.25], [0, 0.5, 0.75]]))
     one.metric("loss", 1.5, 1.4, 1.6, n=3, interval="spread over 3 seeds")
     with one.timing("retrieval"):
         pass
@@ -78,7 +79,7 @@ def test_a_saved_record_has_everything_and_reads_back(new):
     assert content == one.content
     assert list(content) == [
         *("format", "notebook", "scale", "seed", "parameters", "preset", "data", "models", "code", "versions"),
-        *("device", "timings", "scores", "metrics", "series", "claims", "figures"),
+        *("device", "timings", "scores", "metrics", "series", "matrices", "claims", "figures"),
     ]
     assert content["parameters"] == {"n_docs": None, "scale": "tiny", "seed": 0}  # out_dir is no part of the result
     assert content["preset"] == {"n_questions": 40, "ks": [1, 5]}
@@ -92,6 +93,11 @@ def test_a_saved_record_has_everything_and_reads_back(new):
     assert content["metrics"]["loss"]["interval"] == "spread over 3 seeds"
     assert content["series"]["curve/Dense"]["y"] == [0.5, 1.0]
     assert content["series"]["curve/Dense"]["low"][0] < 0.5
+    assert content["matrices"]["posterior"] == {
+        "rows": ["p1", "p2"],
+        "columns": [" Sun", " the", " the"],
+        "values": [[1.0, 0.5, 0.25], [0.0, 0.5, 0.75]],
+    }
     assert content["figures"] == {"recall": {"file": "recall.png", "caption": "Recall. n = 40"}}
     assert (target.parent / "recall.png").read_bytes() == b"png"
     outcome = content["claims"]["00.dense_over_bm25"]
@@ -190,6 +196,29 @@ def test_bad_metrics_series_and_checksums_are_refused(new):
         one.model("encoder", "MiniLM", "")
     with pytest.raises(InputError, match="no sha256"):
         one.dataset(Dataset("factbook", {}, []))
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "values", "message"),
+    [
+        (["a", "b"], ["x"], [[1.0]], "2 row labels and 1 column labels, but 1 rows"),
+        (["a"], ["x", "y"], [[1.0]], "but 1 rows of \\[1\\] values"),
+        (["a", "b"], ["x", "y"], [[1.0, 2.0], [1.0]], "rows of \\[1, 2\\] values"),
+        (["a"], ["x"], [[math.nan]], "not a finite number"),
+        (["a"], ["x"], [["1"]], "not a finite number"),
+        (["a"], [17], [[1.0]], "must be texts"),
+        ([], [], [], "0 row labels"),
+        (["a"], [], [[]], "0 column labels"),
+    ],
+)
+def test_bad_matrices_are_refused(new, rows, columns, values, message):
+    one = new()
+    with pytest.raises(InputError, match=f"matrix 'm'.*{message}"):
+        one.matrix("m", rows, columns, values)
+    assert one["matrices"] == {}
+    one.matrix("m", ["a"], ["x"], [[1]])
+    with pytest.raises(InputError, match="already has 'm' in matrices"):
+        one.matrix("m", ["a"], ["x"], [[1]])
 
 
 def test_claims_are_judged_once_and_only_by_their_notebook(new):

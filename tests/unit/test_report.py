@@ -107,6 +107,16 @@ def test_readme_table_has_a_row_per_claim(repository):
     assert rag[3:] == ["-", "-", "not run", "needs gpu"]
 
 
+def test_the_page_spells_a_trend_out(repository):
+    trend = CLAIMS.replace('{mean: "exact_match/a"}', "{trend: [em/1, em/2, em/5]}")
+    trend = trend.replace('{mean: "exact_match/b"}', "{trend: [em/5, em/2, em/1]}")
+    paths.CLAIMS.write_text(trend, encoding="utf-8")
+    make_record()
+    report.render()
+    page = (paths.FIGURES / "tiny" / "index.html").read_text(encoding="utf-8")
+    assert "trend of em/1, em/2, em/5 within [0, 1]" in html.unescape(page)
+
+
 def test_rendering_again_changes_nothing(repository):
     make_record()
     written = report.render()

@@ -12,6 +12,7 @@ import pytest
 from nbutils import cache, data, models, paths, retrieval
 from nbutils.data import Passage
 from nbutils.errors import InputError
+from nbutils.files import sha256_source
 
 # Lower case, already stemmed, no stop words: what is counted is what is written.
 CORPUS = {
@@ -285,6 +286,330 @@ def test_a_damaged_file_is_computed_again(encoder, encodings, cache_folder, dama
     np.testing.assert_array_equal(retrieval.encode(encoder, QUESTIONS), first)
     retrieval.encode(encoder, QUESTIONS)
     assert len(encodings) == 2
+
+
+def test_another_code_is_another_key(encoder, encodings, monkeypatch):
+    retrieval.encode(encoder, QUESTIONS)
+    monkeypatch.setattr(retrieval, "_ENCODING_CODE", "0" * 64)
+    retrieval.encode(encoder, QUESTIONS)
+    assert len(encodings) == 2
+    whole = sha256_source(retrieval._encode, retrieval.embed, retrieval.batches_by_length)
+    assert whole != sha256_source(retrieval._encode, retrieval.batches_by_length)
+
+
+def test_many_texts_are_kept_in_shards_and_resumed(encoder, encodings, cache_folder, monkeypatch):
+    texts = [f"{question} {number}" for number in range(4) for question in QUESTIONS]
+    whole = retrieval.encode(encoder, texts, use_cache=False)
+    monkeypatch.setattr(retrieval, "SHARD_SIZE", 8)
+    encodings.clear()
+    counted = retrieval._encode
+
+    def interrupted(encoder, texts, label):
+        if len(encodings) == 2:
+            raise KeyboardInterrupt
+        return counted(encoder, texts, label)
+
+    monkeypatch.setattr(retrieval, "_encode", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        retrieval.encode(encoder, texts)
+    monkeypatch.setattr(retrieval, "_encode", counted)
+    np.testing.assert_allclose(retrieval.encode(encoder, texts), whole, atol=1e-5)
+    assert [len(shard) for shard in encodings] == [8, 8, 4]  # the first two were not encoded again
+    assert len(list((cache_folder / "embeddings").iterdir())) == 3
+
+
+def test_the_label_of_a_shard_says_where_it_is(monkeypatch):
+    assert retrieval._shard_label("passages", 0, 65_536) == "passages"
+    assert retrieval._shard_label("passages", 65_536, 70_000) == "passages 65,537 to 70,000 of 70,000"
+
+
+# Approximate search
+
+
+WIDTH, N_PASSAGES = 32, 4000
+
+
+@pytest.fixture(scope="module")
+def cloud():
+    """(passage vectors, question vectors): 4000 and 100 points around 50 centres, of unequal length."""
+    rng = np.random.default_rng(0)
+    centres = rng.standard_normal((50, WIDTH))
+    vectors = centres[rng.integers(50, size=N_PASSAGES + 100)] + 0.7 * rng.standard_normal((N_PASSAGES + 100, WIDTH))
+    return vectors[:N_PASSAGES].astype(np.float32), vectors[N_PASSAGES:].astype(np.float32)
+
+
+@pytest.fixture
+def clouded(encoder, cloud, monkeypatch):
+    """An encoder whose passages and questions are the points of the cloud; `encodings` of a kind: the texts it saw."""
+    seen = []
+
+    def look_up(encoder, texts, label):
+        seen.append(len(texts))
+        rows = [int(text.rpartition(" ")[2]) for text in texts]
+        return np.stack([cloud[text.startswith("Q")][row] for text, row in zip(texts, rows, strict=True)])
+
+    monkeypatch.setattr(retrieval, "_encode", look_up)
+    return encoder, seen
+
+
+POINTS = {f"p{number}": Passage("P", f"point {number}") for number in range(N_PASSAGES)}
+ASKED = [f"Q {number}" for number in range(100)]
+
+
+def recall(found, exact):
+    return np.mean([len(set(row) & set(best)) / len(best) for row, best in zip(found, exact, strict=True)])
+
+
+def require_recall(clouded, index, search_effort, floor=0.95):
+    encoder, _ = clouded
+    exact, _ = retrieval.search_dense(retrieval.build_dense(encoder, POINTS), encoder, ASKED, 10)
+    built = retrieval.build_dense(encoder, POINTS, index, search_effort)
+    found, scores = retrieval.search_dense(built, encoder, ASKED, 10)
+    assert (np.diff(scores, axis=1) <= 0).all()
+    reached = recall(found.tolist(), exact.tolist())
+    assert reached >= floor, f"recall {reached:.2f} of exact search"
+    return built
+
+
+@pytest.mark.parametrize(("index", "effort"), [("IVF64,Flat", 24), ("HNSW32,Flat", 64), ("IVF64,SQ8", 24)])
+def test_an_approximate_index_finds_what_exact_search_does(clouded, cloud, index, effort):
+    built = require_recall(clouded, index, effort)
+    rows = np.array([3, 3999, 0])
+    vectors = built.faiss_index.reconstruct_batch(rows)  # what training reads back
+    np.testing.assert_allclose(vectors, cloud[0][rows], atol=0.05 if "SQ8" in index else 1e-6)
+
+
+@pytest.mark.parametrize(("index", "effort"), [("IVF16,Flat", 1), ("HNSW2,Flat", 10)])
+def test_a_broken_approximate_index_is_noticed(clouded, index, effort):
+    with pytest.raises(AssertionError, match="of exact search"):
+        require_recall(clouded, index, effort)
+
+
+@pytest.mark.parametrize("index", ["Flat", "IVF64,Flat"])
+def test_shards_make_the_same_index(clouded, monkeypatch, index):
+    encoder, seen = clouded
+    whole = retrieval.search_dense(retrieval.build_dense(encoder, POINTS, index, 24), encoder, ASKED, 10)
+    monkeypatch.setattr(retrieval, "SHARD_SIZE", 1500)
+    seen.clear()
+    parts = retrieval.search_dense(retrieval.build_dense(encoder, POINTS, index, 24), encoder, ASKED, 10)
+    assert seen == [1500, 1500, 1000]
+    assert (whole[0] == parts[0]).mean() > 0.99  # faiss adds up in another order
+
+
+def test_an_index_is_built_once(clouded, monkeypatch, cache_folder):
+    encoder, seen = clouded
+    first = retrieval.build_dense(encoder, POINTS, "IVF64,Flat", 4)
+    assert seen == [N_PASSAGES]
+    monkeypatch.setattr(retrieval, "_fill_index", lambda *arguments: pytest.fail("the index was built again"))
+    again = retrieval.build_dense(encoder, POINTS, "IVF64,Flat", 4)
+    assert again.sha256 == first.sha256 and again.faiss_index.ntotal == N_PASSAGES
+    np.testing.assert_array_equal(
+        retrieval.search_dense(again, encoder, ASKED, 5)[0], retrieval.search_dense(first, encoder, ASKED, 5)[0]
+    )
+    # Another effort is another search in the same index.
+    wider = retrieval.build_dense(encoder, POINTS, "IVF64,Flat", 8)
+    assert (first.faiss_index.nprobe, wider.faiss_index.nprobe) == (4, 8) and wider.sha256 != first.sha256
+    again.faiss_index.reconstruct_batch(np.array([5]))
+    (file,) = (cache_folder / "indexes").iterdir()
+    assert file.suffix == ".faiss"
+
+
+def test_the_key_of_an_index_is_all_that_it_depends_on(clouded, cache_folder, monkeypatch):
+    encoder, _ = clouded
+    few = dict(list(POINTS.items())[:100])
+    retrieval.build_dense(encoder, few, "IVF2,Flat", 1)
+    variants = [
+        (encoder, few, "IVF4,Flat", 0),
+        (encoder, few, "IVF2,Flat", 1),
+        (encoder, dict(list(few.items())[:99]), "IVF2,Flat", 0),
+        (dataclasses.replace(encoder, sha256="0" * 64), few, "IVF2,Flat", 0),
+        (dataclasses.replace(encoder, title_separator=" "), few, "IVF2,Flat", 0),
+    ]
+    for number, (variant, corpus, index, seed) in enumerate(variants, start=2):
+        retrieval.build_dense(variant, corpus, index, 1, seed)
+        assert len(list((cache_folder / "indexes").iterdir())) == number
+    monkeypatch.setattr(retrieval, "_INDEX_CODE", "0" * 64)
+    retrieval.build_dense(encoder, few, "IVF2,Flat", 1)
+    assert len(list((cache_folder / "indexes").iterdir())) == len(variants) + 2
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda data: data[: len(data) // 2], lambda data: b"", lambda data: b"nonsense" * 9]
+)
+def test_a_damaged_index_is_built_again(clouded, cache_folder, damage):
+    encoder, _ = clouded
+    first = retrieval.search_dense(retrieval.build_dense(encoder, POINTS, "IVF64,Flat", 8), encoder, ASKED, 5)
+    (file,) = (cache_folder / "indexes").iterdir()
+    whole = file.read_bytes()
+    file.write_bytes(damage(whole))
+    again = retrieval.search_dense(retrieval.build_dense(encoder, POINTS, "IVF64,Flat", 8), encoder, ASKED, 5)
+    np.testing.assert_array_equal(again[0], first[0])
+    assert len(file.read_bytes()) == len(whole)
+
+
+def test_too_little_search_effort_is_no_wrong_passage(clouded):
+    encoder, _ = clouded
+    index = retrieval.build_dense(encoder, POINTS, "IVF64,Flat", 1)
+    with pytest.raises(
+        InputError, match=r"found fewer than 900 passages for 100 of 100 questions: raise search_effort"
+    ):
+        retrieval.search_dense(index, encoder, ASKED, 900)
+
+
+@pytest.mark.parametrize(
+    ("index", "effort", "message"),
+    [
+        ("IVF64,Flat", None, r"is approximate: give search_effort \(nprobe"),
+        ("HNSW16,Flat", None, r"is approximate: give search_effort \(efSearch"),
+        ("HNSW16,Flat", 0, "of at least 1"),
+        ("IVF65536,SQ8", 64, "has 65536 lists for 4000 passages: take fewer, or index='Flat'"),
+        ("IVF,Flat", 64, r"none that faiss can make over 32 numbers \(could not parse index string IVF,Flat\)"),
+        ("flat earth", None, "none that faiss can make"),
+        ("NSG16,Flat", 4, "is not supported: use Flat, IVF<lists>,<codes>, HNSW<links> or SQ8"),
+    ],
+)
+def test_a_wrong_index_is_refused_before_anything_is_encoded(clouded, index, effort, message):
+    encoder, seen = clouded
+    with pytest.raises(InputError, match=message) as caught:
+        retrieval.build_dense(encoder, POINTS, index, effort)
+    assert seen == [] and "\n" not in str(caught.value)
+
+
+def test_an_index_that_cannot_be_trained_is_one_line(clouded):
+    encoder, _ = clouded
+    few = dict(list(POINTS.items())[:20])
+    with pytest.raises(InputError, match="'PQ4' cannot be trained on 20 vectors") as caught:
+        retrieval.build_dense(encoder, few, "PQ4", 1)
+    assert "\n" not in str(caught.value)
+
+
+# Memory
+
+
+@pytest.mark.parametrize(
+    "index", ["Flat", "SQ8", "IVF64,Flat", "IVF64,SQ8", "HNSW32,Flat", "HNSW64,Flat", "HNSW16,SQ8"]
+)
+def test_index_bytes_is_about_what_faiss_writes(clouded, cache_folder, index):
+    import faiss
+
+    encoder, _ = clouded
+    built = retrieval.build_dense(encoder, POINTS, index, 1)
+    size = len(faiss.serialize_index(built.faiss_index))
+    assert retrieval.index_bytes(N_PASSAGES, WIDTH, index) == pytest.approx(size, rel=0.1)
+    assert retrieval.index_bytes(2 * N_PASSAGES, WIDTH, index) != pytest.approx(size, rel=0.1)
+
+
+def test_index_bytes_of_wikipedia():
+    n, width = 21_015_300, 768
+    sizes = {index: retrieval.index_bytes(n, width, index) / 1e9 for index in ("Flat", "HNSW128,Flat", "IVF65536,SQ8")}
+    assert sizes == pytest.approx({"Flat": 64.6, "HNSW128,Flat": 86.4, "IVF65536,SQ8": 16.7}, abs=0.1)
+
+
+@pytest.mark.parametrize("index", ["Flat", "HNSW32,Flat", "IVF64,Flat"])
+def test_what_does_not_fit_is_refused_before_anything_is_encoded(clouded, monkeypatch, index):
+    encoder, seen = clouded
+    size = retrieval.index_bytes(N_PASSAGES, WIDTH, index)
+    monkeypatch.setattr(retrieval, "_free_memory", lambda: size)
+    with pytest.raises(
+        InputError, match=rf"index '{index}' over 4000 passages needs 0\.0 GB of memory, .* lower n_pass"
+    ):
+        retrieval.build_dense(encoder, POINTS, index, 24)
+    assert seen == []
+    monkeypatch.setattr(retrieval, "_free_memory", lambda: 4 * size)
+    retrieval.build_dense(encoder, POINTS, index, 24)
+
+
+def test_free_memory_is_that_of_this_machine():
+    assert 1e8 < retrieval._free_memory() < 1e14
+
+
+# DPR: two towers, and passages as pairs
+
+
+@pytest.fixture
+def towers(tmp_path):
+    return [load(checkpoints.dpr(tmp_path / side, side, seed)) for seed, side in enumerate(("question", "context"))]
+
+
+def test_questions_and_passages_have_encoders_of_their_own(towers):
+    question_encoder, passage_encoder = towers
+    index = retrieval.build_dense(passage_encoder, CORPUS)
+    ids, scores = retrieval.search_dense(index, question_encoder, QUESTIONS, 3)
+    texts = [f"{passage.title} [SEP] {passage.text}" for passage in CORPUS.values()]
+    products = retrieval.encode(question_encoder, QUESTIONS) @ retrieval.encode(passage_encoder, texts).T
+    np.testing.assert_allclose(scores, -np.sort(-products, axis=1)[:, :3], atol=1e-4)
+    same_tower, _ = retrieval.search_dense(index, passage_encoder, QUESTIONS, 3)
+    assert (same_tower != ids).any()
+
+
+def test_a_passage_of_dpr_is_the_pair_of_title_and_text(towers, minilm):
+    """Token for token what BERT's tokenizer makes of a pair, as DPR's passages were in training; cut or whole."""
+    passage = Passage("Chad", "The capital of Chad is N'Djamena, and its official languages are French and Arabic.")
+    text = retrieval.passage_text(passage, towers[1].title_separator)
+    assert text == f"Chad [SEP] {passage.text}" and towers[0].title_separator == ". "
+    bert = minilm.tokenizer  # that of DPR is the same
+    for limit in (64, 12):
+        ids = bert(text, truncation=True, max_length=limit)["input_ids"]
+        assert ids == bert(passage.title, passage.text, truncation=True, max_length=limit)["input_ids"]
+        assert len(ids) <= limit and ids.count(bert.sep_token_id) == 2
+    assert bert(retrieval.passage_text(passage))["input_ids"] != bert(passage.title, passage.text)["input_ids"]
+    index = retrieval.build_dense(towers[1], {"chad": passage})
+    expected, joined = retrieval.encode(towers[1], [text, retrieval.passage_text(passage)])
+    np.testing.assert_allclose(index.faiss_index.reconstruct(0), expected, atol=1e-5)
+    assert np.abs(joined - expected).max() > 0.01
+
+
+def test_vectors_of_another_width_are_refused(towers, tmp_path):
+    import transformers
+
+    folder = checkpoints.dpr(tmp_path / "wide", "question")
+    config = transformers.DPRConfig.from_pretrained(folder, projection_dim=48)
+    transformers.DPRQuestionEncoder(config).save_pretrained(folder)
+    wide = load(folder)
+    assert (retrieval.vector_width(wide), retrieval.vector_width(towers[0])) == (48, 32)
+    assert retrieval.encode(wide, QUESTIONS).shape[1] == 48
+    index = retrieval.build_dense(towers[1], CORPUS)
+    with pytest.raises(
+        InputError, match=r"wide makes vectors of 48 numbers, the index holds vectors of 32: search with"
+    ):
+        retrieval.search_dense(index, wide, QUESTIONS, 3)
+
+
+# The whole way at scale `paper`, in small
+
+
+@pytest.mark.parametrize(("index", "effort"), [("IVF4,SQ8", 2), ("HNSW128,Flat", 128)])
+def test_from_files_in_the_hubs_schema_to_an_answer(towers, tmp_path, monkeypatch, index, effort):
+    """NQ-shaped questions, wiki_dpr-shaped passages, both towers of DPR, and a BART that reads what was found."""
+    import datasets
+
+    from nbutils import generation
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "hf"))
+    lands = [("Peru", "Lima"), ("Chad", "N'Djamena"), ("France", "Paris"), ("Japan", "Tokyo")]
+    questions = [{"question": f"what is the capital of {land}", "answer": [city]} for land, city in lands]
+    passages = [
+        {"id": str(number), "title": land, "text": f"The capital of {land} is {city}, number {number}."}
+        for number, (land, city) in enumerate(lands * 40)
+    ]
+    for name, splits in (("nq", {"train": questions, "validation": questions}), ("wiki", {"train": passages})):
+        for split, rows in splits.items():
+            (tmp_path / name).mkdir(exist_ok=True)
+            datasets.Dataset.from_list(rows).to_parquet(tmp_path / name / f"{split}.parquet")
+    dataset = data.load_dataset(f"{tmp_path / 'nq'}+{tmp_path / 'wiki'}")
+    texts = [question.text for question in dataset.questions if question.split == "test"]
+    assert len(dataset.corpus) == 160 and len(texts) == 4
+
+    question_encoder, passage_encoder = towers
+    built = retrieval.build_dense(passage_encoder, dataset.corpus, index, effort)
+    ids, scores = retrieval.search_dense(built, question_encoder, texts, 5)
+    assert ids.shape == scores.shape == (4, 5) and np.isfinite(scores).all()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(models, "pick_device", lambda: "cpu")
+        generator = models.load_generator(checkpoints.bart(tmp_path / "bart"))
+    prompts = [f"{dataset.corpus[row[0]].text} {text}" for row, text in zip(ids.tolist(), texts, strict=True)]
+    answers = generation.generate(generator, prompts, max_new_tokens=4)
+    assert len(answers) == 4 and all(isinstance(answer, str) for answer in answers)
 
 
 # A negative control

@@ -1,10 +1,12 @@
 """Distinct n-grams over all n-grams of the generated texts together (Lewis et al. 2020, Table 5: tri-grams).
 
-Tokens are lower-cased words and single punctuation marks. Corpus-level: there are no per-example scores, and the ratio
-falls as the amount of text grows, so compare systems on the same questions only.
+Tokens are lower-cased words and single punctuation marks. Corpus-level: the ratio falls as the amount of text grows, so
+compare systems on the same questions only. The score of a text is its part of the ratio, given all other texts: each
+occurrence of an n-gram counts 1 / (its occurrences in all texts), and the scores' mean is the ratio.
 """
 
 import re
+from collections import Counter
 
 import datasets
 import evaluate
@@ -22,13 +24,16 @@ class DistinctNgrams(evaluate.Metric):
         )
 
     def _compute(self, predictions, n=3):
-        """{"distinct_ngrams": ratio in (0, 1]}."""
+        """{"distinct_ngrams": ratio in (0, 1], "scores": one per text, whose mean is the ratio}."""
         if n < 1:
             raise InputError(f"n-grams of length {n}: n must be at least 1")
         ngrams = []
         for text in predictions:
             tokens = re.findall(r"\w+|[^\w\s]", text.lower())
-            ngrams += zip(*(tokens[i:] for i in range(n)), strict=False)
-        if not ngrams:
+            ngrams.append(list(zip(*(tokens[i:] for i in range(n)), strict=False)))
+        counts = Counter(ngram for of_text in ngrams for ngram in of_text)
+        total = sum(counts.values())
+        if not total:
             raise InputError(f"none of {len(predictions)} texts is as long as {n} tokens: there are no n-grams")
-        return {"distinct_ngrams": len(set(ngrams)) / len(ngrams)}
+        shares = [sum(1 / counts[ngram] for ngram in of_text) / total for of_text in ngrams]
+        return {"distinct_ngrams": len(counts) / total, "scores": [len(ngrams) * share for share in shares]}
