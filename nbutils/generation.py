@@ -51,7 +51,7 @@ def answer_logprobs(
     _require_pairs(prompts, answers)
     if not use_cache:
         return _answer_logprobs(generator, prompts, answers)
-    key = sha256_text(_identity(generator), f"logprobs {ENDING!r}", *prompts, "\0", *answers)
+    key = sha256_text(identity(generator), f"logprobs {ENDING!r}", *prompts, "\0", *answers)
     rows = cached_json("logprobs", key, lambda: [row.tolist() for row in _answer_logprobs(generator, prompts, answers)])
     return [np.array(row) for row in rows]
 
@@ -61,12 +61,13 @@ def _answer_logprobs(generator: Generator, prompts: list[str], answers: list[str
 
     prompt_ids, answer_ids = tokenise_pairs(generator, prompts, answers)
     lengths = [len(p) + len(a) for p, a in zip(prompt_ids, answer_ids, strict=True)]
-    compiled = sum(lengths) >= COMPILE_FROM_TOKENS and compile_layers(generator)
+    if sum(lengths) >= COMPILE_FROM_TOKENS:
+        compile_layers(generator)
     results: list[np.ndarray] = [np.empty(0)] * len(prompts)
     with torch.inference_mode(), progress_bar(len(prompts), "Scoring answers") as progress:
         for rows in batches_by_length(lengths, SCORING_TOKENS):
             batch = [prompt_ids[row] for row in rows], [answer_ids[row] for row in rows]
-            flat = batch_logprobs(generator, *batch, compiled)
+            flat = batch_logprobs(generator, *batch)
             ends = np.cumsum([len(answer_ids[row]) for row in rows])
             for row, values in zip(rows, np.split(flat.float().cpu().numpy(), ends[:-1]), strict=True):
                 results[row] = values
@@ -74,12 +75,8 @@ def _answer_logprobs(generator: Generator, prompts: list[str], answers: list[str
     return results
 
 
-def batch_logprobs(
-    generator: Generator, prompt_ids: list[list[int]], answer_ids: list[list[int]], compiled: bool = False
-):
+def batch_logprobs(generator: Generator, prompt_ids: list[list[int]], answer_ids: list[list[int]]):
     """log p of every answer token of a batch, concatenated in order, (sum of T_i,), as a tensor with gradients.
-
-    `compiled` fuses the softmax over the vocabulary too: worth it where `compile_layers` was.
 
     Decoder-only: the hidden states of the answer positions are gathered into one matrix before the output layer,
     which for a vocabulary of 262,144 costs more than the transformer itself.
@@ -106,7 +103,7 @@ def batch_logprobs(
         logits = model.get_output_embeddings()(hidden[rows, columns])  # (sum T_i, D) -> (sum T_i, V)
         cap = getattr(model.config, "final_logit_softcapping", None)
         logits = logits if cap is None else cap * torch.tanh(logits / cap)
-    return (_compiled_label_logprobs() if compiled else _label_logprobs)(logits, labels)
+    return (_compiled_label_logprobs() if _is_compiled(generator) else _label_logprobs)(logits, labels)
 
 
 def _label_logprobs(logits, labels):
@@ -156,7 +153,7 @@ def generate(
         raise InputError("nothing to generate: the list of prompts is empty")
     if not use_cache:
         return _generate(generator, prompts, max_new_tokens, n_beams)
-    key = sha256_text(_identity(generator), f"{max_new_tokens} {n_beams}", *prompts)
+    key = sha256_text(identity(generator), f"{max_new_tokens} {n_beams}", *prompts)
     return cached_json("generations", key, lambda: _generate(generator, prompts, max_new_tokens, n_beams))
 
 
@@ -210,12 +207,11 @@ def compile_layers(generator: Generator) -> bool:
     """Fuse the element-wise operations of a decoder-only model on a CPU; False where that cannot be done.
 
     On a processor with bfloat16 units, norms, activations and rotations take longer than the matrix products.
-    One layer is compiled and reused by all. What runs under the stance `force_eager`, as generation does, is not
-    changed by a digit.
+    One layer is compiled and reused by all, and the softmax over the vocabulary at answer positions with them. What
+    runs under the stance `force_eager`, as generation does, is not changed by a digit.
     """
-    model = generator.model
-    layers = getattr(model.get_decoder(), "layers", None) if not generator.seq2seq else None
-    if model.device.type != "cpu" or layers is None or not (shutil.which("g++") or shutil.which("clang++")):
+    layers = _layers(generator)
+    if generator.model.device.type != "cpu" or not layers or not (shutil.which("g++") or shutil.which("clang++")):
         return False
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(CACHE / "compiled"))
     for layer in layers:
@@ -225,6 +221,15 @@ def compile_layers(generator: Generator) -> bool:
                 activation.forward = _gelu
             layer.compile(dynamic=True)
     return True
+
+
+def _layers(generator: Generator):
+    """The layers of a decoder-only model; none of others."""
+    return () if generator.seq2seq else getattr(generator.model.get_decoder(), "layers", ())
+
+
+def _is_compiled(generator: Generator) -> bool:
+    return any(layer._compiled_call_impl is not None for layer in _layers(generator))
 
 
 def _gelu(x):
@@ -256,7 +261,7 @@ def pad(sequences: list[list[int]], pad_token_id: int, device, step: int = 1, le
     return ids.to(device), mask.to(device)
 
 
-def _identity(generator: Generator) -> str:
+def identity(generator: Generator) -> str:
     """What the numbers depend on besides the texts: weights, precision, device, libraries, and this module's code."""
     import torch
     import transformers

@@ -53,6 +53,9 @@ COLOURS = {
     "Thorough": "#d55e00",
     "Fast": "#d55e00",
     "RAG-Token": "#333333",
+    "2015 index": "#d55e00",
+    "2025 index": "#d55e00",
+    "tuned on 2015": "#e69f00",
 }
 MARKERS = {
     "BM25": "s",
@@ -69,8 +72,13 @@ MARKERS = {
     "Thorough": ">",
     "Fast": "h",
     "RAG-Token": "<",
+    "2015 index": ">",
+    "2025 index": "H",
+    "tuned on 2015": "v",
 }
-VARIANTS = frozenset(("learned dense", "closed-book, tuned", "best single passage", "Fast"))
+VARIANTS = frozenset(
+    ("learned dense", "closed-book, tuned", "best single passage", "Fast", "2015 index", "tuned on 2015")
+)
 
 
 def set_style() -> None:

@@ -105,6 +105,27 @@ def build_dense(
     return DenseIndex(ids, faiss_index, sha256_text(key, str(search_effort), *corpus))
 
 
+def extend_dense(index: DenseIndex, encoder: Encoder, passages: dict[str, Passage]) -> DenseIndex:
+    """A copy of the index to which further passages were added; the one given stays as it is.
+
+    Raises InputError for no passages, an id that the index has already, and vectors of another width.
+    """
+    import faiss
+
+    _require_corpus(passages)
+    taken = sorted(passages.keys() & set(index.passage_ids.tolist()))
+    if taken:
+        raise InputError(f"passage {taken[0]!r} is in the index already: give the new ones ids of their own")
+    width = vector_width(encoder)
+    if width != index.faiss_index.d:
+        raise InputError(f"{encoder.name} makes vectors of {width} numbers, the index holds {index.faiss_index.d}")
+    texts = [passage_text(passage, encoder.title_separator) for passage in passages.values()]
+    extended = faiss.clone_index(index.faiss_index)
+    extended.add(encode(encoder, texts, "new passages"))
+    digest = sha256_text(index.sha256, _key(encoder, texts), *passages)
+    return DenseIndex(np.concatenate([index.passage_ids, np.array(list(passages))]), extended, digest)
+
+
 def search_dense(
     index: DenseIndex, encoder: Encoder, questions: list[str], n_docs: int
 ) -> tuple[np.ndarray, np.ndarray]:

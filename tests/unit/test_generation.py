@@ -215,10 +215,10 @@ def test_padding_on_the_right_needs_no_mask(llama):
 
 
 def test_results_of_other_code_are_not_served(llama, monkeypatch, tmp_path):
-    before = generation._identity(llama)
-    assert generation._identity(llama) == before
+    before = generation.identity(llama)
+    assert generation.identity(llama) == before
     monkeypatch.setattr(generation, "_code_sha256", lambda: "after an edit")
-    assert generation._identity(llama) != before
+    assert generation.identity(llama) != before
 
 
 def test_what_cannot_be_scored_is_refused(generator):

@@ -21,7 +21,7 @@ LAYERS = (
     {"cache", "claims", "data", "models"},
     {"factbook", "formats", "presets", "record", "retrieval"},
     {"generation", "leaders", "plotting", "report"},
-    {"rag"},
+    {"rag", "tasks"},
     {"training"},
     {"run"},
     {"__main__"},

@@ -633,3 +633,35 @@ def test_a_random_encoder_finds_nothing_where_minilm_does(encoder):
     bm25 = retrieval.build_bm25(factbook.corpus)
     ids, _ = retrieval.search_bm25(bm25, [question.text for question in questions], 10)
     assert np.mean([q.gold_passages[0] in row for row, q in zip(ids.tolist(), questions, strict=True)]) > 0.7
+
+
+# A memory that is swapped
+
+
+def test_an_extended_index_is_one_built_over_all(encoder):
+    old, new = dict(list(CORPUS.items())[:3]), dict(list(CORPUS.items())[3:])
+    base = retrieval.build_dense(encoder, old)
+    extended = retrieval.extend_dense(base, encoder, new)
+    whole = retrieval.build_dense(encoder, CORPUS)
+    for ours, theirs in zip(
+        retrieval.search_dense(extended, encoder, QUESTIONS, 5),
+        retrieval.search_dense(whole, encoder, QUESTIONS, 5),
+        strict=True,
+    ):
+        assert (ours == theirs).all() if ours.dtype.kind == "U" else np.allclose(ours, theirs, atol=1e-6)
+    assert base.faiss_index.ntotal == 3 and list(base.passage_ids) == list(old)  # the one given is as it was
+    other = retrieval.extend_dense(base, encoder, {"p3": Passage("france", "bread"), "p4": CORPUS["p4"]})
+    assert extended.sha256 != other.sha256
+
+
+def test_what_cannot_be_added_is_refused(encoder):
+    base = retrieval.build_dense(encoder, CORPUS)
+    with pytest.raises(InputError, match="passage 'p1' is in the index already"):
+        retrieval.extend_dense(base, encoder, {"p1": CORPUS["p1"]})
+    with pytest.raises(InputError, match="the corpus is empty"):
+        retrieval.extend_dense(base, encoder, {})
+    import faiss
+
+    narrow = dataclasses.replace(base, faiss_index=faiss.IndexFlatIP(7))
+    with pytest.raises(InputError, match="the index holds 7"):
+        retrieval.extend_dense(narrow, encoder, {"p9": CORPUS["p1"]})

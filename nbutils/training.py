@@ -1,0 +1,585 @@
+"""Training: LoRA or full fine-tuning, and RAG's joint training of question encoder and generator.
+
+Every run has a folder `data/cache/training/<key>`, where the key is a digest of all that the result depends on. While
+the run lasts, the folder holds its latest checkpoint; afterwards, what was learned. An interrupted run goes on from its
+checkpoint, a finished one is read back.
+"""
+
+import copy
+import functools
+import hashlib
+import json
+import logging
+import math
+import socket
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nbutils import generation, paths, rag, retrieval
+from nbutils.data import Passage
+from nbutils.errors import InputError
+from nbutils.files import atomic_path, exclusive, sha256_file, sha256_source, sha256_text, write_text
+from nbutils.models import Encoder, Generator
+from nbutils.progress import progress_bar
+from nbutils.retrieval import DenseIndex, batches_by_length
+
+MARGINALISATIONS = ("sequence", "token")
+# Attention and MLP projections, by their names in Llama, Gemma, Mistral and Qwen, then those of BART.
+LORA_TARGETS = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "out_proj", "fc1", "fc2"}
+LORA_SCALE = 2  # lora_alpha / lora_rank
+COMPILE_FROM_WORK = 10**10  # parameters x examples: compiling costs up to a minute once, and halves the time of a step
+
+Curves = dict[str, list[float]]  # one value a step
+
+
+@dataclass(frozen=True)
+class Example:
+    """One training example of RAG."""
+
+    query: str  # what is searched
+    question: str  # what stands in the prompt
+    answer: str  # the target
+    gold_passages: tuple[str, ...] = ()  # for the curve of what is retrieved, never trained on
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How long and how fast to train, and which weights."""
+
+    n_steps: int
+    batch_size: int  # examples a step, all processes together
+    learning_rate: float = 3e-4  # of the generator
+    encoder_learning_rate: float = 3e-5  # of the question encoder
+    shuffle: bool = True  # False: batches are taken in the order of the examples
+    warmup_steps: int = 0  # linear
+    decay: bool = True  # then linear to zero; False: constant
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    lora_rank: int | None = 16  # None: all weights of the generator
+    lora_layers: int | None = None  # so many top layers (of encoder and decoder, where there are two); None: all
+    dropout: bool = False  # True: at the checkpoint's own rates
+    batch_tokens: int = 4096  # padded tokens of one forward pass; a step takes as many passes as it needs
+    checkpoint_every: int = 50  # steps
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A run; several processes get it with the models left out."""
+
+    folder: Path
+    generator: Generator
+    encoder: Encoder | None  # None: nothing is learned about retrieval
+    settings: Settings
+    seed: int
+    n_examples: int
+    # (generator, encoder, rows, autocast) -> values of the curves; the gradients are added to the parameters
+    gradients: Callable[..., dict[str, float]]
+
+
+def fine_tune(
+    generator: Generator,
+    prompts: list[str],
+    answers: list[str],
+    settings: Settings,
+    seed: int = 0,
+    name: str | None = None,
+    n_processes: int = 1,
+) -> tuple[Generator, Curves]:
+    """A copy of the generator, called `name`, trained on -log p(answer | prompt), and the curves of its training.
+
+    Curves: `loss` (nats an answer, its ending token included) and `grad_norm` (before clipping). `n_processes` > 1
+    trains on as many GPUs (without GPUs: processes). Raises InputError for empty or too long examples, for settings
+    that cannot be, and when the loss stops being a number.
+    """
+    if not prompts or len(prompts) != len(answers):
+        raise InputError(f"{len(prompts)} prompts and {len(answers)} answers: give one answer to each prompt")
+    _require_answers(answers)
+    _require_settings(settings, generator, n_processes)
+    prompt_ids, answer_ids = generation.tokenise_pairs(generator, prompts, answers)
+    gradients = functools.partial(_answer_gradients, prompt_ids, answer_ids, settings.batch_tokens)
+    folder = _folder("fine-tuning", generator, settings, seed, *prompts, "\0", *answers)
+    job = _Job(folder, generator, None, settings, seed, len(prompts), gradients)
+    tuned, _, curves = _run(job, n_processes)
+    return replace(tuned, name=name or f"{generator.name} fine-tuned"), curves
+
+
+def train_rag(
+    generator: Generator,
+    encoder: Encoder | None,
+    index: DenseIndex | None,
+    corpus: dict[str, Passage],
+    examples: list[Example],
+    settings: Settings,
+    n_docs: int,
+    marginalisation: str = "sequence",
+    temperature: float = 1.0,
+    retrieved: tuple[np.ndarray, np.ndarray] | None = None,
+    seed: int = 0,
+    name: str | None = None,
+    n_processes: int = 1,
+) -> tuple[Generator, Encoder | None, Curves]:
+    """Copies of generator and question encoder trained on -log p(y|x), Lewis et al. 2020 sec. 2.1 and 2.4; the curves.
+
+    p(y|x) is RAG-Sequence's or RAG-Token's (`marginalisation`) over the `n_docs` passages with the largest q(x)·d(z);
+    p(z|x) is the softmax of these divided by `temperature`. Passage vectors and index stay as they are; the question
+    encoder starts as a copy of `encoder`, and every step searches anew with it. With `retrieved` = (ids (N, K), scores
+    (N, K)), a row for each example, the retriever is fixed: the scores (BM25's or a frozen encoder's; -inf leaves a
+    passage out) are the logits of p(z|x), the first `n_docs` columns count, and `encoder` is returned as it is.
+
+    Curves: `loss` (nats an answer), `grad_norm` (before clipping), `top_prior` (mean of max_z p(z|x)),
+    `posterior_entropy` (nats, of p(z|x,y)), and where examples name gold passages `gold_recall` (share of the batch's
+    examples with one of theirs retrieved). `n_processes` and errors as in `fine_tune`.
+    """
+    if not examples:
+        raise InputError("nothing to train on: the list of examples is empty")
+    if marginalisation not in MARGINALISATIONS:
+        raise InputError(f"marginalisation {marginalisation!r} is unknown: use one of {', '.join(MARGINALISATIONS)}")
+    if not temperature > 0:
+        raise InputError(f"temperature = {temperature}: give a number above 0")
+    _require_answers([example.answer for example in examples])
+    _require_settings(settings, generator, n_processes)
+    if retrieved is None:
+        _require_index(encoder, index, corpus, n_docs)
+        conventions = f"{encoder.model.dtype} {encoder.pooling} {encoder.normalise} {encoder.max_length}"
+        searched = [encoder.sha256, conventions, _index_sha256(index)]
+    else:
+        retrieved = _require_retrieved(retrieved, corpus, len(examples), n_docs)
+        searched = [*retrieved[0].ravel().tolist(), str(retrieved[1].tolist())]
+    texts = [part for id, passage in corpus.items() for part in (id, passage.title, passage.text)]
+    model = f"RAG-{marginalisation} {n_docs} {temperature!r} {retrieved is None}"
+    folder = _folder(model, generator, settings, seed, *searched, "\0", *map(repr, examples), "\0", *texts)
+    gradients = functools.partial(
+        _rag_gradients, index, corpus, examples, retrieved, n_docs, marginalisation, temperature, settings.batch_tokens
+    )
+    trained = encoder if retrieved is None else None
+    tuned, learned, curves = _run(
+        _Job(folder, generator, trained, settings, seed, len(examples), gradients), n_processes
+    )
+    tuned = replace(tuned, name=name or f"{generator.name} RAG-{marginalisation}")
+    return tuned, encoder if learned is None else learned, curves
+
+
+# Gradients of one step
+
+
+def _answer_gradients(prompt_ids, answer_ids, batch_tokens, generator, encoder, rows, autocast) -> dict[str, float]:
+    loss = 0.0
+    for batch in batches_by_length([len(prompt_ids[row]) + len(answer_ids[row]) for row in rows], batch_tokens):
+        members = [rows[position] for position in batch]
+        pairs = [prompt_ids[row] for row in members], [answer_ids[row] for row in members]
+        with autocast:
+            logprobs = generation.batch_logprobs(generator, *pairs)
+        share = -logprobs.sum() / len(rows)
+        share.backward()
+        loss += share.item()
+    return {"loss": loss}
+
+
+def _rag_gradients(
+    index, corpus, examples, retrieved, n_docs, marginalisation, temperature, batch_tokens, generator, encoder, rows,
+    autocast,
+) -> dict[str, float]:  # fmt: skip
+    import torch
+
+    batch = [examples[row] for row in rows]
+    if retrieved is None:
+        ids, scores = _search(encoder, index, [example.query for example in batch], n_docs)
+    else:
+        ids, scores = retrieved[0][rows], torch.tensor(retrieved[1][rows], device=generator.model.device)
+    prompts = [
+        [generation.build_prompt(example.question, corpus[id]) for id in row]
+        for example, row in zip(batch, ids.tolist(), strict=True)
+    ]
+    # A question's passages meet in its loss, so a forward pass holds whole questions. All passes share the question
+    # encoder's graph: their gradients are summed at `leaf` and go through it once.
+    leaf = scores.detach().clone().requires_grad_(retrieved is None)
+    leaf.grad = torch.zeros_like(leaf)
+    token_counts = [[len(ids) for ids in generator.tokenizer(row)["input_ids"]] for row in prompts]
+    values = {"loss": 0.0, "top_prior": 0.0, "posterior_entropy": 0.0}
+    for members in batches_by_length([len(counts) * max(counts) for counts in token_counts], batch_tokens):
+        with autocast:
+            token_logprobs, mask = rag.answer_token_logprobs(
+                generator, [prompts[i] for i in members], [batch[i].answer for i in members]
+            )
+        log_prior = rag.document_logprior(leaf[members], temperature)  # (B, K)
+        if marginalisation == "sequence":
+            logprobs = rag.sequence_logprob(log_prior, token_logprobs, mask)
+        else:
+            logprobs = rag.token_logprob(log_prior, token_logprobs, mask).sum(-1)
+        share = -logprobs.sum() / len(rows)
+        share.backward()
+        with torch.no_grad():
+            answer_logprobs = token_logprobs.masked_fill(~mask[:, None], 0).sum(-1)  # (B, K) log p(y|x,z)
+            posterior = (log_prior + answer_logprobs).softmax(-1)
+            values["loss"] += share.item()
+            values["top_prior"] += log_prior.exp().amax(-1).sum().item() / len(rows)
+            values["posterior_entropy"] += torch.special.entr(posterior).sum().item() / len(rows)
+    if retrieved is None:
+        scores.backward(leaf.grad)
+    if any(example.gold_passages for example in examples):
+        hits = [not {*row}.isdisjoint(example.gold_passages) for row, example in zip(ids.tolist(), batch, strict=True)]
+        values["gold_recall"] = sum(hits) / len(hits)
+    return values
+
+
+def _search(encoder: Encoder, index: DenseIndex, queries: list[str], n_docs: int):
+    """Ids (B, K) of the passages with the largest inner products, and these (B, K) as a tensor with gradients."""
+    import torch
+
+    token_ids = encoder.tokenizer(queries, truncation=True, max_length=encoder.max_length)["input_ids"]
+    vectors = retrieval.embed(encoder, token_ids).float()  # (B, D)
+    _, positions = index.faiss_index.search(vectors.detach().cpu().numpy(), n_docs)
+    missing = torch.from_numpy(positions < 0)  # an approximate index may find fewer than it is asked for
+    positions = positions.clip(min=0)
+    passages = torch.from_numpy(index.faiss_index.reconstruct_batch(positions.ravel())).view(*positions.shape, -1)
+    scores = (vectors[:, None] * passages.to(vectors.device)).sum(-1)
+    return index.passage_ids[positions], scores.masked_fill(missing.to(scores.device), -math.inf)
+
+
+# The loop
+
+
+def _run(job: _Job, n_processes: int) -> tuple[Generator, Encoder | None, Curves]:
+    """What training gives, read back from the run's folder whether it took place now or earlier."""
+    with exclusive(job.folder / ".lock"):  # another notebook may be at the same run: wait for it
+        state = _read_state(job.folder)
+        if state is None or state["step"] < job.settings.n_steps:
+            if n_processes == 1:
+                from accelerate import Accelerator
+
+                _train(Accelerator(cpu=job.generator.model.device.type == "cpu", mixed_precision="no"), job)
+            else:
+                _train_in_processes(n_processes, job)
+            state = _read_state(job.folder)
+    tuned, trained = _trainable_generator(job)
+    _load(state["tensors"], "generator", trained)
+    if job.settings.lora_rank is not None and not _quantised(tuned):  # 4-bit weights would lose what is merged in
+        tuned = replace(tuned, model=trained.merge_and_unload())
+    tuned.model.requires_grad_(False)
+    tuned = replace(tuned, sha256=sha256_text(tuned.sha256, state["sha256"]))
+    learned = None
+    if job.encoder is not None:
+        learned = _trainable_encoder(job.encoder)
+        _load(state["tensors"], "encoder", learned.model)
+        learned.model.requires_grad_(False)
+        learned = replace(learned, sha256=sha256_text(learned.sha256, state["sha256"]))
+    return tuned, learned, state["curves"]
+
+
+def _train(accelerator, job: _Job) -> None:
+    """Train from the folder's checkpoint or from the start; the main process leaves the result in the folder."""
+    import torch
+
+    settings, device, dtype = job.settings, job.generator.model.device, job.generator.model.dtype
+    generator, trained = _trainable_generator(job)
+    for parameter in _parameters(trained).values():
+        parameter.data = parameter.data.float()  # in bfloat16 most updates would be rounded away
+    autocast = torch.autocast(device.type, dtype=dtype, enabled=settings.lora_rank is None and dtype != torch.float32)
+    encoder = None if job.encoder is None else _trainable_encoder(job.encoder)
+    parts = {"generator": trained} | ({} if encoder is None else {"encoder": encoder.model})
+    for model in parts.values():
+        model.train(settings.dropout)
+    if trained.num_parameters() * settings.n_steps * settings.batch_size >= COMPILE_FROM_WORK:
+        generation.compile_layers(generator)
+    rates = (settings.learning_rate, settings.encoder_learning_rate)
+    optimizer = torch.optim.AdamW(
+        [{"params": list(_parameters(model).values())} for model in parts.values()], weight_decay=settings.weight_decay
+    )
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    first, curves = 0, {}
+    state = _read_state(job.folder)
+    if state is not None:
+        first, curves = state["step"], state["curves"]
+        for part, model in parts.items():
+            _load(state["tensors"], part, model, optimizer)
+    main, rank, world = accelerator.is_main_process, accelerator.process_index, accelerator.num_processes
+    with (
+        torch.random.fork_rng([device] if device.type == "cuda" else []),
+        progress_bar(settings.n_steps if main else 0, "Training") as progress,
+    ):
+        progress.update(first)
+        for step in range(first, settings.n_steps):
+            torch.manual_seed(int(np.random.SeedSequence([job.seed, step, rank]).generate_state(1)[0]))  # for dropout
+            optimizer.zero_grad()
+            rows = _batch(job.n_examples, settings, job.seed, step)[rank::world]
+            values = job.gradients(generator, encoder, rows, autocast)
+            if world > 1:
+                for parameter in parameters:
+                    if parameter.grad is not None:
+                        parameter.grad = accelerator.reduce(parameter.grad, "mean")
+                means = accelerator.reduce(torch.tensor([*values.values()], device=device), "mean").tolist()
+                values = dict(zip(values, means, strict=True))
+            values["grad_norm"] = accelerator.clip_grad_norm_(parameters, settings.max_grad_norm).item()
+            if not math.isfinite(values["loss"] + values["grad_norm"]):
+                raise InputError(
+                    f"step {step + 1} of {settings.n_steps}: loss {values['loss']}, gradient norm "
+                    f"{values['grad_norm']}: lower the learning rate or look at the examples of this step"
+                )
+            for group, rate in zip(optimizer.param_groups, rates, strict=False):
+                group["lr"] = rate * _rate_factor(settings, step)
+            optimizer.step()
+            for name, value in values.items():
+                curves.setdefault(name, []).append(value)
+            if main and (step + 1) % settings.checkpoint_every == 0 and step + 1 < settings.n_steps:
+                _write_state(job.folder, parts, optimizer, step + 1, curves)
+            progress.update(1)
+    if main:
+        _write_state(job.folder, parts, None, settings.n_steps, curves)
+    accelerator.wait_for_everyone()
+
+
+def _batch(n_examples: int, settings: Settings, seed: int, step: int) -> list[int]:
+    """Row numbers of a step's batch: one pass over the examples, shuffled or not, after the other, cut into batches."""
+    places = range(step * settings.batch_size, (step + 1) * settings.batch_size)
+    if not settings.shuffle:
+        return [place % n_examples for place in places]
+    passes = {place // n_examples for place in places}
+    orders = {number: np.random.default_rng([seed, number]).permutation(n_examples) for number in passes}
+    return [int(orders[place // n_examples][place % n_examples]) for place in places]
+
+
+def _rate_factor(settings: Settings, step: int) -> float:
+    """Share of the full learning rate at a step (from 0): linear warm-up, then linear decay."""
+    if step < settings.warmup_steps:
+        return (step + 1) / (settings.warmup_steps + 1)
+    return (settings.n_steps - step) / (settings.n_steps - settings.warmup_steps) if settings.decay else 1.0
+
+
+def _train_in_processes(n_processes: int, job: _Job) -> None:
+    """Train in `n_processes` fresh processes, one a GPU.
+
+    Not by accelerate's notebook_launcher: it forks, and a process that has a model on a GPU cannot be forked.
+    """
+    from accelerate.utils import PrepareForLaunch, patch_environment
+    from torch.multiprocessing import ProcessRaisedException, start_processes
+
+    device = job.generator.model.device.type
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with tempfile.TemporaryDirectory(prefix=".models.", dir=job.folder) as scratch:
+        saved = []
+        for part in (job.generator, job.encoder):
+            if part is not None:
+                saved.append((type(part.model), Path(scratch) / type(part).__name__, part.model.dtype))
+                part.model.save_pretrained(saved[-1][1])
+        bare = [part and replace(part, model=None) for part in (job.generator, job.encoder)]
+        arguments = (device, saved, replace(job, generator=bare[0], encoder=bare[1]))
+        launch = PrepareForLaunch(_process, "MULTI_CPU" if device == "cpu" else "MULTI_GPU")
+        try:
+            with patch_environment(world_size=n_processes, master_addr="127.0.0.1", master_port=port):
+                start_processes(launch, arguments, n_processes, start_method="spawn")
+        except ProcessRaisedException as error:
+            last_line = str(error).strip().splitlines()[-1]
+            if InputError.__name__ in last_line:
+                raise InputError(last_line.partition(": ")[2]) from error
+            raise
+
+
+def _process(device: str, saved: list, job: _Job) -> None:
+    """One of several training processes."""
+    from accelerate import Accelerator
+
+    accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no")
+    models = [
+        architecture.from_pretrained(folder, dtype=dtype, use_safetensors=True).to(accelerator.device).eval()
+        for architecture, folder, dtype in saved
+    ]
+    job = replace(job, generator=replace(job.generator, model=models[0]))
+    if job.encoder is not None:
+        job = replace(job, encoder=replace(job.encoder, model=models[1]))
+    _train(accelerator, job)
+    accelerator.end_training()
+
+
+# What is trained
+
+
+def _trainable_generator(job: _Job) -> tuple[Generator, Any]:
+    """A copy of the generator, and the module whose parameters that need a gradient are to be trained."""
+    import torch
+
+    model, settings = copy.deepcopy(job.generator.model).eval(), job.settings
+    generator = replace(job.generator, model=model)
+    if settings.lora_rank is None:
+        return generator, model.requires_grad_(True)
+    top = None
+    if settings.lora_layers is not None:
+        n_layers = model.config.num_hidden_layers
+        top = list(range(n_layers - settings.lora_layers, n_layers))
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # peft imports it, and it misses what nobody asked for
+    import peft
+
+    config = peft.LoraConfig(
+        r=settings.lora_rank,
+        lora_alpha=LORA_SCALE * settings.lora_rank,
+        target_modules=sorted(_module_names(model) & LORA_TARGETS),
+        layers_to_transform=top,
+    )
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # between peft and transformers
+        torch.manual_seed(job.seed)
+        return generator, peft.get_peft_model(model, config).eval()
+
+
+def _trainable_encoder(encoder: Encoder) -> Encoder:
+    """A copy in float32, and it stays so: updates of 3e-5 would be rounded away in bfloat16."""
+    return replace(encoder, model=copy.deepcopy(encoder.model).float().requires_grad_(True).eval())
+
+
+def _parameters(model) -> dict[str, Any]:
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def _module_names(model) -> set[str]:
+    return {name.rpartition(".")[2] for name, _ in model.named_modules()}
+
+
+def _quantised(generator: Generator) -> bool:
+    return bool(getattr(generator.model, "is_quantized", False))
+
+
+# Checkpoints. state.json names the file of its tensors: replacing it replaces both at once.
+
+
+def _write_state(folder: Path, parts: dict[str, Any], optimizer, step: int, curves: Curves) -> None:
+    from safetensors.torch import save_file
+
+    tensors = {}
+    for part, model in parts.items():
+        for name, parameter in _parameters(model).items():
+            tensors[f"{part}/{name}"] = parameter
+            moments = {} if optimizer is None else optimizer.state.get(parameter, {})
+            tensors |= {f"optimizer/{part}/{name}/{moment}": value for moment, value in moments.items()}
+    target = folder / f"step-{step}.safetensors"
+    with atomic_path(target) as temporary:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary)
+    state = {"step": step, "tensors": target.name, "sha256": sha256_file(target), "curves": curves}
+    write_text(folder / "state.json", json.dumps(state))
+    for earlier in {*folder.glob("step-*.safetensors")} - {target}:
+        earlier.unlink()
+
+
+def _read_state(folder: Path) -> dict[str, Any] | None:
+    """Step, curves and tensors of the checkpoint, or None where there is none that is whole."""
+    from safetensors.torch import load_file
+
+    path = folder / "state.json"
+    if not path.is_file():
+        return None
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+        tensors = folder / state["tensors"]
+        if sha256_file(tensors) != state["sha256"]:
+            raise ValueError(f"{tensors.name} is not what was written")
+        return {**state, "tensors": load_file(tensors)}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        print(f"The checkpoint in {folder} is damaged ({error}): training starts over.")
+        path.unlink()
+        return None
+
+
+def _load(tensors: dict[str, Any], part: str, model, optimizer=None) -> None:
+    """Put a checkpoint's tensors into the model's parameters and, if there is one, into the optimizer's state."""
+    for name, parameter in _parameters(model).items():
+        parameter.data.copy_(tensors[f"{part}/{name}"])
+        prefix = f"optimizer/{part}/{name}/"
+        moments = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+        if optimizer is not None and moments:
+            # AdamW keeps its step count on the CPU.
+            optimizer.state[parameter] = {
+                moment: value if moment == "step" else value.to(parameter.device) for moment, value in moments.items()
+            }
+
+
+# What a result depends on
+
+
+def _folder(method: str, generator: Generator, settings: Settings, seed: int, *content: str) -> Path:
+    identity = f"{generation.identity(generator)} peft {version('peft')}"
+    template = generation.build_prompt("question", Passage("title", "text"))
+    key = sha256_text(method, SOURCES, identity, repr(settings), str(seed), template, *content)
+    return paths.CACHE / "training" / key
+
+
+def _index_sha256(index: DenseIndex) -> str:
+    """Digest of what an index holds: vectors, search effort, ids. Read piece by piece, since it may fill the memory."""
+    import faiss
+
+    digest = hashlib.sha256()
+    faiss.write_index(index.faiss_index, faiss.PyCallbackIOWriter(digest.update, 1 << 20))
+    return sha256_text(digest.hexdigest(), *index.passage_ids.tolist())
+
+
+def _require_answers(answers: list[str]) -> None:
+    for number, answer in enumerate(answers):
+        if not answer.strip():
+            raise InputError(f"answer number {number} is empty: there is nothing to learn from it")
+
+
+def _require_settings(settings: Settings, generator: Generator, n_processes: int) -> None:
+    import torch
+
+    for name in ("n_steps", "batch_size", "lora_rank", "lora_layers", "batch_tokens", "checkpoint_every"):
+        value = getattr(settings, name)
+        if value is not None and value < 1:
+            raise InputError(f"{name} = {value}: give at least 1")
+    if not 0 <= settings.warmup_steps < settings.n_steps:
+        raise InputError(f"warmup_steps = {settings.warmup_steps}: give less than n_steps = {settings.n_steps}")
+    if n_processes < 1 or settings.batch_size % n_processes:
+        raise InputError(f"batch_size = {settings.batch_size} cannot be shared out equally to {n_processes} processes")
+    if generator.model.device.type == "cuda" and n_processes > torch.cuda.device_count():
+        raise InputError(f"n_processes = {n_processes}: this machine has {torch.cuda.device_count()} GPUs")
+    if settings.lora_rank is None:
+        if _quantised(generator):
+            raise InputError(f"{generator.name} is in 4 bits: its own weights cannot be trained, give a lora_rank")
+        return
+    if not _module_names(generator.model) & LORA_TARGETS:
+        raise InputError(f"{generator.name} has none of the layers {', '.join(sorted(LORA_TARGETS))}: lora_rank=None")
+    n_layers = generator.model.config.num_hidden_layers
+    if settings.lora_layers is not None and settings.lora_layers > n_layers:
+        raise InputError(f"lora_layers = {settings.lora_layers}: {generator.name} has {n_layers}")
+
+
+def _require_index(encoder: Encoder | None, index: DenseIndex | None, corpus: dict[str, Passage], n_docs: int) -> None:
+    if encoder is None or index is None:
+        raise InputError("a learned retriever needs an encoder and an index: give both, or what was `retrieved`")
+    width = retrieval.vector_width(encoder)
+    if width != index.faiss_index.d:
+        raise InputError(f"{encoder.name} makes vectors of {width} numbers, the index holds {index.faiss_index.d}")
+    if not 1 <= n_docs <= len(index.passage_ids):
+        raise InputError(f"n_docs = {n_docs}: the index has {len(index.passage_ids)} passages")
+    unknown = {*index.passage_ids.tolist()} - corpus.keys()
+    if unknown:
+        raise InputError(
+            f"passage {min(unknown)!r} of the index is not in the corpus: give the corpus that was indexed"
+        )
+
+
+def _require_retrieved(retrieved, corpus: dict[str, Passage], n_examples: int, n_docs: int):
+    """The first `n_docs` columns of ids and scores, found to be sound."""
+    ids, scores = np.asarray(retrieved[0]), np.asarray(retrieved[1], dtype=np.float32)
+    if ids.ndim != 2 or ids.shape != scores.shape or len(ids) != n_examples:
+        raise InputError(f"retrieved ids {ids.shape} and scores {scores.shape}: give {n_examples} rows, one an example")
+    if not 1 <= n_docs <= ids.shape[1]:
+        raise InputError(f"n_docs = {n_docs}: {ids.shape[1]} passages were retrieved for each example")
+    ids, scores = ids[:, :n_docs], scores[:, :n_docs]
+    if np.isnan(scores).any() or np.isposinf(scores).any() or np.isneginf(scores).all(1).any():
+        raise InputError("retrieved scores hold NaN or infinity, or leave out every passage of an example")
+    unknown = {*ids.ravel().tolist()} - corpus.keys()
+    if unknown:
+        raise InputError(f"retrieved passage {min(unknown)!r} is not in the corpus: give the corpus that was searched")
+    return ids, scores
+
+
+# Of `rag` what training uses: a change in decoding is no reason to train again. `generation` is in its identity.
+_OF_RAG = (rag.document_logprior, rag.sequence_logprob, rag.token_logprob, rag.answer_token_logprobs)
+SOURCES = sha256_source(sys.modules[__name__], *_OF_RAG, retrieval.embed, retrieval.batches_by_length)
