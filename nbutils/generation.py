@@ -103,7 +103,7 @@ def batch_logprobs(generator: Generator, prompt_ids: list[list[int]], answer_ids
         logits = model.get_output_embeddings()(hidden[rows, columns])  # (sum T_i, D) -> (sum T_i, V)
         cap = getattr(model.config, "final_logit_softcapping", None)
         logits = logits if cap is None else cap * torch.tanh(logits / cap)
-    return (_compiled_label_logprobs() if _is_compiled(generator) else _label_logprobs)(logits, labels)
+    return (_compiled_label_logprobs() if is_compiled(generator) else _label_logprobs)(logits, labels)
 
 
 def _label_logprobs(logits, labels):
@@ -228,7 +228,8 @@ def _layers(generator: Generator):
     return () if generator.seq2seq else getattr(generator.model.get_decoder(), "layers", ())
 
 
-def _is_compiled(generator: Generator) -> bool:
+def is_compiled(generator: Generator) -> bool:
+    """True once `compile_layers` has done its work."""
     return any(layer._compiled_call_impl is not None for layer in _layers(generator))
 
 

@@ -70,8 +70,8 @@ _DPR_QUESTION = "facebook/dpr-question_encoder-single-nq-base@refs/pr/2"
 _DPR_PASSAGE = "facebook/dpr-ctx_encoder-single-nq-base@refs/pr/3"
 _BART_LARGE = "facebook/bart-large@4422181a85458e2acc57a4c1f845b9dfd60bd411"
 
-# Half of the batches are questions, a quarter claims, an eighth clues and long answers each.
-MIXED = ("questions", "verification", "questions", "clues", "questions", "verification", "questions", "long-form")
+# Five batches of eight are questions, one each claims, clues and long answers.
+MIXED = ("questions", "verification", "questions", "clues", "questions", "questions", "long-form", "questions")
 
 PRESETS: dict[str, dict[str, Any]] = {
     "00_start_here": {
@@ -114,7 +114,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             n_generation=3,
             n_claims=6,
             n_offices=6,
-            n_train=8,
+            n_train=None,
             n_docs=2,
             n_docs_sequence=2,
             n_docs_token=2,
@@ -147,25 +147,25 @@ PRESETS: dict[str, dict[str, Any]] = {
             n_countries=None,
             n_passages=None,
             n_questions=200,
-            n_generation=100,
-            n_claims=200,
-            n_offices=150,
-            n_train=160,
+            n_generation=60,
+            n_claims=120,
+            n_offices=170,
+            n_train=None,
             n_docs=4,
             n_docs_sequence=4,
             n_docs_token=4,
-            n_docs_eval=(1, 2, 4, 8),
+            n_docs_eval=(1, 2, 4, 6),
             n_seeds=2,
             train_order=MIXED,
-            reader_steps=48,
+            reader_steps=40,
             batch_reader=8,
-            train_steps=24,
+            train_steps=32,
             batch_questions=4,
             office_steps=64,
             batch_tokens=4_096,
             temperature=0.05,  # MiniLM's inner products are cosines, of which the best differ by hundredths
             lr_generator=3e-4,
-            lr_encoder=3e-5,
+            lr_encoder=1e-4,
             warmup_steps=4,
             lora_rank=16,
             lora_layers=6,

@@ -3,7 +3,7 @@
 import copy
 import functools
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -20,9 +20,9 @@ from nbutils.retrieval import batches_by_length
 
 LOGITS = 2**26  # numbers in one matrix of logits: 256 MB in float32
 MIXED_LOGITS = 2**21  # and of those that are mixed over the passages at once: they should stay in a processor's cache
-SCORING_TOKENS = (
-    2 * generation.GENERATION_TOKENS
-)  # prompt and answer tokens of which keys and values are copied at once
+SCORING_TOKENS = 32768  # prompt and answer tokens of which keys and values are copied at once
+
+KEEPING = "sdpa_that_keeps"  # the attention by which compiled layers hand over their keys and values
 
 # Formulas. B questions, K passages, T answer tokens; natural logarithms throughout.
 
@@ -164,6 +164,7 @@ def _sequence_candidates(
     import torch
 
     prompt_ids = _tokenise(generator, prompts, max_new_tokens)
+    _compile_for(generator, prompt_ids)
     results: list[Candidates | None] = [None] * len(prompts)
     with _inference(), progress_bar(len(prompts), "RAG-Sequence") as progress:
         for block in _blocks(generator, prompt_ids, max_new_tokens, n_beams):
@@ -229,29 +230,75 @@ def decode_token(
         if np.isnan(row).any() or not np.isfinite(row).any():
             raise InputError(f"the log priors of question number {number} are {row}: keep at least 1 passage")
     if not use_cache:
-        return _decode_token(generator, prompts, log_prior, max_new_tokens, n_beams)
+        return _decode_token(generator, prompts, log_prior, max_new_tokens, n_beams)[0]
     priors = " ".join(repr(float(value)) for row in log_prior for value in row)
     key = _key(generator, f"token {max_new_tokens} {n_beams} {priors}", prompts)
-    return cached_json("rag", key, lambda: _decode_token(generator, prompts, log_prior, max_new_tokens, n_beams))
+    return cached_json("rag", key, lambda: _decode_token(generator, prompts, log_prior, max_new_tokens, n_beams)[0])
+
+
+def decode_token_at(
+    generator: Generator,
+    prompts: list[list[str]],
+    log_prior: np.ndarray,
+    n_docs: Sequence[int],
+    max_new_tokens: int,
+    n_beams: int = 1,
+    use_cache: bool = True,
+) -> dict[int, list[str]]:
+    """The answers of RAG-Token with the first k passages, for each k of `n_docs`: {k: as `decode_token`}.
+
+    `prompts` B x K and log_prior (B, K), all finite, which is renormalised over the first k. Each prompt is read once.
+    """
+    width = _require_prompts(prompts, equally_many=True)
+    _require_search(max_new_tokens, n_beams)
+    log_prior = np.asarray(log_prior, dtype=np.float64)
+    if log_prior.shape != (len(prompts), width) or not np.isfinite(log_prior).all():
+        raise InputError(
+            f"log priors {log_prior.shape} for {len(prompts)} x {width} prompts: give a finite one to each"
+        )
+    if not n_docs or not all(1 <= k <= width for k in n_docs):
+        raise InputError(f"n_docs = {list(n_docs)}: give numbers from 1 to {width}")
+    rows = list(log_prior)
+
+    def compute() -> list:
+        return _decode_token(generator, prompts, rows, max_new_tokens, n_beams, n_docs)
+
+    if not use_cache:
+        return dict(zip(n_docs, compute(), strict=True))
+    priors = " ".join(repr(float(value)) for value in log_prior.ravel())
+    key = _key(generator, f"token at {list(n_docs)} {max_new_tokens} {n_beams} {priors}", prompts)
+    return dict(zip(n_docs, cached_json("rag", key, compute), strict=True))
 
 
 def _decode_token(
-    generator: Generator, prompts: list[list[str]], log_prior: list[np.ndarray], max_new_tokens: int, n_beams: int
-) -> list[str]:
+    generator: Generator,
+    prompts: list[list[str]],
+    log_prior: list[np.ndarray],
+    max_new_tokens: int,
+    n_beams: int,
+    n_docs: Sequence[int] | None = None,
+) -> list[list[str]]:
+    """For each of `n_docs` (None: all passages) the texts of all questions."""
     import torch
 
     kept = [np.flatnonzero(np.isfinite(row)) for row in log_prior]
     prompts = [[row[k] for k in docs] for row, docs in zip(prompts, kept, strict=True)]
     prompt_ids = _tokenise(generator, prompts, max_new_tokens)
-    texts = [""] * len(prompts)
+    _compile_for(generator, prompt_ids)
+    texts = [[""] * len(prompts) for _ in n_docs or (None,)]
     with _inference(), progress_bar(len(prompts), "RAG-Token") as progress:
         for block in _blocks(generator, prompt_ids, max_new_tokens, n_beams):
             read, features = _read(generator, [ids for row in block for ids in prompt_ids[row]])
             prior = np.stack([log_prior[row][kept[row]] for row in block])
             prior = torch.tensor(prior, dtype=torch.float32, device=features.device)
-            beams = _search(generator, read, features, prior, max_new_tokens, n_beams, 1)
-            for row, beam in zip(block, beams, strict=True):
-                texts[row] = beam[0]
+            width = prior.shape[1]
+            for answers, k in zip(texts, n_docs or (width,), strict=True):
+                rows = torch.arange(len(features), device=features.device).view(-1, width)[:, :k].flatten()
+                first = prior[:, :k].log_softmax(-1) if k < width else prior
+                read_first = _fork(_select(read, rows))
+                beams = _search(generator, read_first, features[rows], first, max_new_tokens, n_beams, 1)
+                for row, beam in zip(block, beams, strict=True):
+                    answers[row] = beam[0]
             progress.update(len(block))
     return texts
 
@@ -368,20 +415,43 @@ def _next_logprobs(generator: Generator, features, log_prior, comparable: bool):
 
     Of a single passage the logits will do where rows need not be `comparable`: the order of the tokens is the same.
     """
-    import torch
-
     logits = _logits(generator, features)
     n_docs, width = log_prior.shape[1], logits.shape[1]
-    if n_docs == 1:
-        # A sequence-to-sequence model's features are its logits, and the caller overwrites what it gets.
-        return logits.log_softmax(-1).add_(log_prior) if comparable else logits.clone() if generator.seq2seq else logits
+    if n_docs == 1 and not comparable:
+        return logits.float().clone() if generator.seq2seq else logits.float()
     logits = logits.view(-1, n_docs, width)
-    mixed = logits.new_empty(len(logits), width)
+    mixed = log_prior.new_empty(len(logits), width)
     step = max(1, MIXED_LOGITS // (n_docs * width))
     for start in range(0, len(mixed), step):
         part = slice(start, start + step)
-        torch.logsumexp(logits[part].log_softmax(-1).add_(log_prior[part, :, None]), 1, out=mixed[part])
+        mixed[part] = _fused(generator, _mix, logits[part], log_prior[part])
     return mixed
+
+
+def _mix(logits, log_prior):
+    """log sum_z p(z) p(y|z) in float32: logits (G, K, V) and log priors (G, K) -> (G, V)."""
+    return (logits.float().log_softmax(-1) + log_prior[..., None]).logsumexp(1)
+
+
+def _normaliser(logits):
+    return logits.float().logsumexp(-1)
+
+
+def _fused(generator: Generator, function, *arguments):
+    """function(*arguments), compiled where the generator's layers are: a vocabulary of 262,144 takes long otherwise."""
+    import torch
+
+    if not generation.is_compiled(generator):
+        return function(*arguments)
+    with torch.compiler.set_stance("default"):
+        return _compiled(function)(*arguments)
+
+
+@functools.cache
+def _compiled(function):
+    import torch
+
+    return torch.compile(function, dynamic=True)
 
 
 def _first_lines(generator: Generator, sequences: list[list[int]]) -> list[str]:
@@ -412,11 +482,15 @@ def _read(generator: Generator, prompt_ids: list[list[int]]):
     import torch
 
     model = generator.model
+    step = generation.COMPILED_BATCH_STEP if generation.is_compiled(generator) else 1
     inputs, mask = generation.pad(
-        prompt_ids, generator.tokenizer.pad_token_id, model.device, left=not generator.seq2seq
+        prompt_ids, generator.tokenizer.pad_token_id, model.device, step, left=not generator.seq2seq
     )
     if not generator.seq2seq:
         positions = (mask.cumsum(-1) - 1).clamp(min=0)
+        if generation.is_compiled(generator):
+            cache, hidden = _read_compiled(model, inputs, mask, positions)
+            return _Read(cache, mask, None), hidden[:, -1]
         output = model.get_decoder()(input_ids=inputs, attention_mask=mask, position_ids=positions, use_cache=True)
         return _Read(output.past_key_values, mask, None), output.last_hidden_state[:, -1]
     from transformers import DynamicCache, EncoderDecoderCache
@@ -425,6 +499,52 @@ def _read(generator: Generator, prompt_ids: list[list[int]]):
     read = _Read(EncoderDecoderCache(DynamicCache(), DynamicCache()), mask, states)
     start = torch.full((len(prompt_ids), 1), model.config.decoder_start_token_id, device=model.device)
     return read, _advance(generator, read, start)[:, -1]
+
+
+def _read_compiled(model, inputs, mask, positions):
+    """Cache and hidden states (R, S, D) of the prompts from compiled layers.
+
+    A layer that fills a cache itself is compiled anew for each place in it. So the layers run without one, and keys and
+    values are taken on their way into the attention, in the order of the layers.
+    """
+    import torch
+    from transformers import DynamicCache
+
+    usual, kept = model.config._attn_implementation, _keeping_attention()
+    model.set_attn_implementation(KEEPING)
+    try:
+        with torch.compiler.set_stance("default"):
+            output = model.get_decoder()(input_ids=inputs, attention_mask=mask, position_ids=positions, use_cache=False)
+        cache = DynamicCache(config=model.config)
+        for layer, (keys, values) in enumerate(kept):
+            cache.update(keys, values, layer)
+    finally:
+        model.set_attn_implementation(usual)
+        kept.clear()
+    return cache, output.last_hidden_state
+
+
+@functools.cache
+def _keeping_attention() -> list:
+    """The list to which the attention called KEEPING adds the keys and values that it is given."""
+    import torch
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+    from transformers.masking_utils import sdpa_mask
+
+    kept: list = []
+
+    @torch.compiler.disable
+    def keep(keys, values) -> None:
+        kept.append((keys, values))
+
+    def attention(module, query, key, value, attention_mask, **options):
+        keep(key, value)
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+
+    AttentionInterface.register(KEEPING, attention)
+    AttentionMaskInterface.register(KEEPING, sdpa_mask)
+    return kept
 
 
 def _advance(generator: Generator, read: _Read, tokens):
@@ -457,14 +577,14 @@ def _advance(generator: Generator, read: _Read, tokens):
 
 
 def _logits(generator: Generator, features):
-    """Logits (N, V) float32 of features (N, .). Of a matrix, not of (R, t, .): in bfloat16 that copies the head."""
+    """Logits (N, V) of features (N, .). Of a matrix, not of (R, t, .): in bfloat16 that copies the head."""
     import torch
 
     if generator.seq2seq:
-        return features.float()
+        return features
     logits = generator.model.get_output_embeddings()(features)
     cap = getattr(generator.model.config, "final_logit_softcapping", None)
-    return logits.float() if cap is None else cap * torch.tanh(logits / cap).float()
+    return logits if cap is None else cap * torch.tanh(logits / cap)
 
 
 def _fork(read: _Read) -> _Read:
@@ -539,7 +659,7 @@ def _token_logprobs(generator: Generator, features, rows, tokens):
         logits = _logits(generator, features[start : start + step])
         inside = (rows >= start) & (rows < start + step)
         chosen = rows[inside] - start
-        logprobs[inside] = logits[chosen, tokens[inside]] - logits.logsumexp(-1)[chosen]
+        logprobs[inside] = logits[chosen, tokens[inside]].float() - _fused(generator, _normaliser, logits)[chosen]
     return logprobs
 
 
@@ -574,6 +694,11 @@ def _tokenise(generator: Generator, prompts: list[list[str]], max_new_tokens: in
         raise InputError(f"a prompt with its answer takes {longest} tokens, {generator.name} has {limit}: shorten it")
     rest = iter(flat)
     return [[next(rest) for _ in row] for row in prompts]
+
+
+def _compile_for(generator: Generator, prompt_ids: list[list[list[int]]]) -> None:
+    if sum(len(ids) for row in prompt_ids for ids in row) >= generation.COMPILE_FROM_TOKENS:
+        generation.compile_layers(generator)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import math
+import re
 import socket
 import sys
 import tempfile
@@ -407,14 +408,14 @@ def _trainable_generator(job: _Job) -> tuple[Generator, Any]:
     """A copy of the generator, and the module whose parameters that need a gradient are to be trained."""
     import torch
 
-    model, settings = copy.deepcopy(job.generator.model).eval(), job.settings
-    generator = replace(job.generator, model=model)
+    settings = job.settings
     if settings.lora_rank is None:
-        return generator, model.requires_grad_(True)
-    top = None
-    if settings.lora_layers is not None:
-        n_layers = model.config.num_hidden_layers
-        top = list(range(n_layers - settings.lora_layers, n_layers))
+        model = copy.deepcopy(job.generator.model)
+        return replace(job.generator, model=model), model.requires_grad_(True).eval()
+    n_layers = job.generator.model.config.num_hidden_layers
+    top = list(range(n_layers - (settings.lora_layers or n_layers), n_layers))
+    model = _copy_of_layers(job.generator, top).eval()
+    generator = replace(job.generator, model=model)
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # peft imports it, and it misses what nobody asked for
     import peft
 
@@ -428,6 +429,21 @@ def _trainable_generator(job: _Job) -> tuple[Generator, Any]:
         warnings.simplefilter("ignore", FutureWarning)  # between peft and transformers
         torch.manual_seed(job.seed)
         return generator, peft.get_peft_model(model, config).eval()
+
+
+def _copy_of_layers(generator: Generator, numbers: list[int]):
+    """A copy of the model that shares the memory of the embeddings and of other layers, which nobody writes to.
+
+    They are most of a small model: a notebook that keeps a dozen trained ones would need a dozen times as much.
+    """
+    import torch
+
+    shared = {}
+    for name, parameter in () if _quantised(generator) else generator.model.named_parameters():
+        layer = re.search(r"\blayers\.(\d+)\.", name)
+        if layer is None or int(layer[1]) not in numbers:
+            shared[id(parameter)] = torch.nn.Parameter(parameter.data, requires_grad=parameter.requires_grad)
+    return copy.deepcopy(generator.model, shared)
 
 
 def _trainable_encoder(encoder: Encoder) -> Encoder:

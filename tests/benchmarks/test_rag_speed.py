@@ -44,9 +44,7 @@ def load(folder):
 
 
 def in_turns(*functions):
-    """Median seconds of each function, called in turns after one warm-up call each."""
-    for function in functions:
-        function()
+    """Median seconds of each function, called in turns; both have been called before."""
     seconds = [[] for _ in functions]
     for _ in range(ROUNDS):
         for function, times in zip(functions, seconds, strict=True):

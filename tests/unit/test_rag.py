@@ -395,6 +395,10 @@ def search(generator, prompts=PROMPTS, max_new_tokens=5, n_beams=1):
     return rag.sequence_candidates(generator, prompts, max_new_tokens, n_beams, use_cache=False)
 
 
+def search_fast(generator, n_beams):
+    return rag.sequence_candidates(generator, PROMPTS, 5, n_beams, use_cache=False, thorough=False)
+
+
 def require_exact(generator, n_beams=1):
     found = search(generator, n_beams=n_beams)
     assert sum(len(candidates.texts) for candidates in found) > 2 * n_beams
@@ -578,6 +582,17 @@ def test_fast_is_at_most_thorough(generator):
     assert max(differences) > 1e-3
 
 
+def test_fast_needs_the_scores_of_the_beams_only(generator):
+    for whole, part in zip(search(generator, n_beams=2), search_fast(generator, n_beams=2), strict=True):
+        assert part.texts == whole.texts and (part.in_beam == whole.in_beam).all()
+        assert (np.isfinite(part.logprobs) == whole.in_beam).all()
+        np.testing.assert_allclose(part.logprobs[part.in_beam], whole.logprobs[whole.in_beam], atol=1e-5)
+        prior = np.log(np.full(whole.logprobs.shape[1], 1 / whole.logprobs.shape[1]))
+        fast = [rag.marginal(candidates, prior, fast=True) for candidates in (whole, part)]
+        np.testing.assert_allclose(*fast, atol=1e-5)
+    assert not all(row.in_beam.all() for row in search(generator, n_beams=2))  # there was something to leave out
+
+
 def test_texts_are_one_line_without_repetition(parrot):
     """Two endings and a full stop in the ending token; "" only where a passage's beam holds nothing else."""
     (candidates,) = search(parrot, [[":", "=", "What: is it =", "+", "!"]], 20)
@@ -721,6 +736,19 @@ def test_another_greedy_search_would_be_noticed(generator, monkeypatch, fault):
         for prior in (PROMPTS, [row[::-1] for row in PROMPTS]):
             monkeypatch.setitem(globals(), "PROMPTS", prior)
             require_greedy_of_the_definition(generator)
+
+
+def test_one_reading_serves_every_smaller_k(generator):
+    rng = np.random.default_rng(5)
+    log_prior = np.log(rng.dirichlet(np.ones(len(PROMPTS[0])), size=len(PROMPTS)))
+    ks = (1, 2, len(PROMPTS[0]))
+    together = rag.decode_token_at(generator, PROMPTS, log_prior, ks, 5, use_cache=False)
+    for k in ks:
+        prior = log_prior[:, :k] - np.logaddexp.reduce(log_prior[:, :k], axis=1, keepdims=True)
+        alone = rag.decode_token(generator, [row[:k] for row in PROMPTS], prior, 5, use_cache=False)
+        assert together[k] == alone
+    with pytest.raises(InputError, match=r"n_docs = \[9\]: give numbers from 1 to"):
+        rag.decode_token_at(generator, PROMPTS, log_prior, (9,), 5)
 
 
 def test_passages_without_prior_are_not_read(bart, monkeypatch):

@@ -370,6 +370,17 @@ def test_the_base_generator_is_left_as_it_was(generators, train):
     assert not base.model.training
 
 
+def test_tuned_models_share_what_none_of_them_changes(generators):
+    base = generators("gemma3")
+    top = dataclasses.replace(SHORT, lora_layers=1)
+    tuned = [training.fine_tune(base, PROMPTS, ANSWERS, top, seed)[0].model for seed in (0, 1)]
+    places = [{name: tensor.data_ptr() for name, tensor in model.named_parameters()} for model in (base.model, *tuned)]
+    shared = {name for name in places[0] if len({place[name] for place in places}) == 1}
+    own = {name for name in places[0] if len({place[name] for place in places}) == 3}
+    assert shared | own == places[0].keys() and "model.embed_tokens.weight" in shared
+    assert own == {name for name in places[0] if ".layers.1." in name}
+
+
 def test_whether_the_base_was_compiled_does_not_matter(tmp_path):
     folder = checkpoints.gemma3(tmp_path / "gemma3")
     results = []

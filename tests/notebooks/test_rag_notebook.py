@@ -1,0 +1,107 @@
+"""Notebook 01 at smoke and with small models; every parameter matters; its equations are what the library computes."""
+
+import checkpoints
+import nbformat
+import numpy as np
+import pytest
+
+from nbutils import claims, data, paths, record, run
+
+NOTEBOOK = paths.NOTEBOOKS / "01_rag.ipynb"
+
+
+def results(folder, scale="smoke", **parameters):
+    """The record of one run into `folder`, without timings, versions and device."""
+    place = run.run_notebook(NOTEBOOK, scale, parameters, folder)
+    return record.without_volatile(record.load_record(place / "record.json"))
+
+
+def methods():
+    """The functions of the notebook's `method` cells."""
+    functions = {"np": np}
+    for cell in nbformat.read(NOTEBOOK, as_version=4).cells:
+        if "method" in cell.metadata.get("tags", []):
+            exec(compile(cell.source, "method", "exec"), functions)
+    return functions
+
+
+def test_the_method_cells_are_what_the_library_computes():
+    import torch
+
+    from nbutils import rag
+
+    method, rng = methods(), np.random.default_rng(0)
+    scores, tau = rng.normal(size=4), 0.3
+    token_logprobs = np.log(rng.uniform(0.05, 1, size=(4, 6)))  # K x N
+    p_z, p_y = method["prior"](scores, tau), np.exp(token_logprobs)
+    log_prior = rag.document_logprior(torch.tensor(scores)[None], tau)
+    assert np.allclose(np.log(p_z), log_prior[0], atol=1e-5)
+    batch = (log_prior, torch.tensor(token_logprobs)[None].float(), torch.ones(1, 6, dtype=torch.bool))
+    sequence, token = rag.sequence_logprob(*batch).item(), rag.token_logprob(*batch).sum().item()
+    assert np.log(method["p_rag_sequence"](p_z, p_y)) == pytest.approx(sequence, abs=1e-5)
+    assert np.log(method["p_rag_token"](p_z, p_y)) == pytest.approx(token, abs=1e-5)
+    posterior = method["posterior"](p_z, p_y)
+    assert np.allclose(np.log(posterior), rag.document_posterior(*batch[:2])[0], atol=1e-5)
+    bits = method["entropy"](posterior)
+    assert bits.shape == (6,) and np.allclose(method["entropy"](np.full((4, 1), 0.25)), 2)
+    # Planted faults: the two marginalisations swapped, the temperature dropped.
+    assert np.log(method["p_rag_sequence"](p_z, p_y)) != pytest.approx(token, abs=1e-2)
+    assert not np.allclose(np.log(method["prior"](scores, 1.0)), log_prior[0], atol=1e-2)
+
+
+@pytest.mark.notebook
+def test_smoke_with_the_embedded_models(tmp_path):
+    first = results(tmp_path / "first")
+    folder = tmp_path / "first" / "smoke" / NOTEBOOK.stem
+    assert first["claims"].keys() == {id_ for id_ in claims.load_claims() if id_.startswith("01.")}
+    assert all(outcome["verdict"] == claims.NOT_TESTED for outcome in first["claims"].values())
+    assert first["figures"].keys() == {
+        "learning", "questions", "passages", "posterior", "verification", "generation", "index_swap",
+    }  # fmt: skip
+    assert all((folder / figure["file"]).is_file() for figure in first["figures"].values())
+    assert results(tmp_path / "second") == first
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """Parameters that name a small random model and a small data set, and the record of a run with them."""
+    folder = tmp_path_factory.mktemp("small")
+    whole = data.load_dataset("factbook", n_countries=12)
+    keep = [q for split in ("train", "test") for q in data.select(whole.questions, "fact", split, 24)]
+    for name, questions in (("one", keep), ("other", keep[1:])):
+        data.write_folder(folder / name, data.Dataset(name, whole.corpus, questions))
+    parameters = {
+        "dataset": str(folder / "one"),
+        "generator": checkpoints.llama(folder / "generator", positions=1024),
+    }
+    others = {
+        "seed": 1,
+        "dataset": str(folder / "other"),
+        "generator": checkpoints.bart(folder / "other_generator", positions=1024),
+        "n_docs": 3,
+        "n_seeds": 2,
+        "train_steps": 3,
+    }
+    return parameters, others, results(folder / "base", **parameters)
+
+
+def test_every_parameter_is_tried_in_this_file():
+    assert set(run.notebook_parameters(NOTEBOOK)) == {
+        "scale", "seed", "dataset", "generator", "n_docs", "n_seeds", "train_steps", "out_dir",
+    }  # fmt: skip
+
+
+def test_a_data_set_of_questions_alone_will_do(small):
+    _, _, base = small
+    assert base["figures"].keys() == {"learning", "questions", "passages", "posterior"}
+    assert not any("verification" in name or "clues" in name for name in base["scores"])
+
+
+@pytest.mark.notebook
+@pytest.mark.parametrize("name", ["seed", "dataset", "generator", "n_docs", "n_seeds", "train_steps"])
+def test_every_parameter_changes_the_record(small, tmp_path, name):
+    """Not the parameter's own entry, but what was measured: the loss, or where random models fail alike, a checksum."""
+    parameters, others, base = small
+    changed = results(tmp_path, **{**parameters, name: others[name]})
+    section = {"generator": "models", "dataset": "data"}.get(name, "series")
+    assert changed[section] != base[section]
