@@ -72,8 +72,8 @@ MARKERS = {
     "Thorough": ">",
     "Fast": "h",
     "RAG-Token": "<",
-    "2015 index": ">",
-    "2025 index": "H",
+    "2015 index": "h",
+    "2025 index": ">",
     "tuned on 2015": "v",
 }
 VARIANTS = frozenset(
