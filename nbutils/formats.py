@@ -314,28 +314,26 @@ _QUESTION_SCHEMAS, _CORPUS_SCHEMAS = ("nq_open", "trivia_qa", "squad", "web_ques
 
 
 def is_known(name: str) -> bool:
-    """Whether every part of `name` ("questions,more+corpus", "id@revision") is a known hub id, or a folder."""
-    names = _sources(name)
-    sources = [_source(part)[0] for part in names]
-    return all(names) and all(source in HUB_SETS or Path(source).is_dir() for source in sources)
+    """Whether every part of `name` ("questions+corpus", "id@revision") is a hub id that is known here, or a folder."""
+    parts = _parts(name)
+    sources = [_source(part)[0] for part in parts]
+    return all(parts) and all(source in HUB_SETS or Path(source).is_dir() for source in sources)
 
 
 def is_remote(name: str) -> bool:
     """Whether every part of `name` is a hub id."""
-    return all(_source(part)[0] in HUB_SETS for part in _sources(name))
+    return all(_source(part)[0] in HUB_SETS for part in _parts(name))
 
 
 def hub_dataset(name: str, n_questions: int | None = None, n_passages: int | None = None, seed: int = 0) -> Dataset:
     """A data set of the hub: the questions of `name` with its own passages, or those of "questions+corpus".
 
-    Several question sets over one corpus are named with commas, "nq_open,trivia_qa+wiki_dpr": each question's `field`
-    is then the name of its set ("nq_open"), and its id begins with it.
-    At most `n_questions` of each split of each set, drawn by `seed`. Of a set's own passages the gold ones and a sample
-    of the others are kept, `n_passages` in all; of a separate corpus the first `n_passages`, and gold passages are
-    known only where the corpus holds them. Each part is a hub id, "id@revision", or a folder that holds the same files.
+    At most `n_questions` of each split, drawn by `seed`. Of a set's own passages the gold ones and a sample of the
+    others are kept, `n_passages` in all; of a separate corpus the first `n_passages`, and gold passages are known only
+    where the corpus holds them. Either part is a hub id, "id@revision", or a folder that holds the same files.
     """
     parts = _parts(name)
-    questions = _questions(parts[0], n_questions, seed, has_corpus=len(parts) > 1)
+    questions = [question for split in SPLITS for question in load_questions(parts[0], split, n_questions, seed)]
     if len(parts) == 1:
         corpus = load_corpus(parts[0])
         if n_passages is not None:
@@ -345,24 +343,6 @@ def hub_dataset(name: str, n_questions: int | None = None, n_passages: int | Non
     questions = [replace(q, gold_passages=tuple(id for id in q.gold_passages if id in corpus)) for q in questions]
     dataset = Dataset(name, corpus, questions)
     return Dataset(name, corpus, questions, sha256=content_sha256(dataset))
-
-
-def _questions(names: str, n: int | None, seed: int, has_corpus: bool) -> list[Question]:
-    """The questions of every split of one set, or of several ("a,b"); those then name the set that they are of."""
-    sets = _split_outside_folders(names, ",")
-    if len(sets) == 1:
-        return [question for split in SPLITS for question in load_questions(names, split, n, seed)]
-    if not has_corpus:
-        raise InputError(f"{names}: several question sets need one corpus; name them as questions,more+corpus")
-    labels = [Path(_source(name)[0]).name for name in sets]
-    if len(set(labels)) < len(labels):
-        raise InputError(f"{names}: two question sets have the same name; give their folders different names")
-    return [
-        replace(question, id=f"{label}-{question.id}", field=label)
-        for split in SPLITS
-        for name, label in zip(sets, labels, strict=True)
-        for question in load_questions(name, split, n, seed)
-    ]
 
 
 def load_questions(
@@ -459,18 +439,7 @@ def _keep(corpus: dict[str, Passage], gold: set[str], n: int, seed: int) -> dict
 
 def _parts(name: str) -> list[str]:
     """["questions", "corpus"], or ["both"]: also when a folder's name holds a plus."""
-    return _split_outside_folders(name, "+", 1)
-
-
-def _sources(name: str) -> list[str]:
-    """Every question set of `name`, then its corpus."""
-    questions, *corpus = _parts(name)
-    return [*_split_outside_folders(questions, ","), *corpus]
-
-
-def _split_outside_folders(name: str, separator: str, n_splits: int = -1) -> list[str]:
-    """`name` cut at the separators, unless it is as a whole the name of a folder."""
-    return [name] if name and Path(name).expanduser().is_dir() else name.split(separator, n_splits)
+    return [name] if name and Path(name).expanduser().is_dir() else name.split("+", 1)
 
 
 def _test_split(source: str) -> str:

@@ -82,13 +82,14 @@ def distinct_ngrams(texts: Sequence[str], n: int = 3) -> float:
     return float(_evaluate_module("distinct_ngrams").compute(predictions=list(texts), n=n)["distinct_ngrams"])
 
 
-def distinct_ngram_shares(texts: Sequence[str], n: int = 3) -> np.ndarray:
-    """Each text's part of `distinct_ngrams(texts, n)`, scaled so that the mean is that ratio: (n_texts,).
+def distinct_ngram_scores(texts: Sequence[str], n: int = 3) -> np.ndarray:
+    """One value a text whose mean is exactly `distinct_ngrams(texts, n)`: (n_texts,).
 
-    An occurrence of an n-gram counts 1 / (its occurrences in all texts): a text that repeats itself or others has a
-    small share. So that two systems' ratios can be compared by the paired bootstrap, give each one's texts to the same
-    questions, in the same order. The interval is conditional on the counts in these texts: a resample, in which
-    repeated questions repeat their n-grams, is not counted anew. Raises InputError as distinct_ngrams.
+    With c(g) the occurrences of n-gram g in all texts, the ratio is R = sum_i s_i / sum_i l_i, s_i = sum of 1 / c(g)
+    over text i and l_i its number of n-grams; the value is R + (s_i - R l_i) / mean(l), R linearised, so that the
+    bootstrap of the mean is that of a ratio and long texts do not widen it. For a paired difference give each system's
+    texts to the same questions, in the same order. The interval is conditional on c: repeated questions of a resample
+    do not repeat their n-grams. Raises InputError as distinct_ngrams.
     """
     _check_texts("texts", texts)
     return np.asarray(_evaluate_module("distinct_ngrams").compute(predictions=list(texts), n=n)["scores"])
@@ -285,21 +286,6 @@ def bootstrap_mean(
     if scores.ndim == 1:
         return float(value), float(low[0]), float(high[0])
     return value, low, high
-
-
-def over_seeds(per_seed: Sequence[Sequence[float] | np.ndarray]) -> tuple[np.ndarray, float]:
-    """(mean over training seeds of each question (n,), spread): the scores of each seed's model on the same questions.
-
-    The spread is the largest minus the smallest of the seeds' means: with two or three seeds no interval can be had,
-    so report it beside the interval over questions of the mean. Raises InputError when the seeds' scores are not
-    equally many, or are no vectors.
-    """
-    rows = [np.asarray(scores, dtype=np.float64) for scores in per_seed]
-    shapes = sorted({row.shape for row in rows})
-    if len(shapes) != 1 or len(shapes[0]) != 1 or shapes[0][0] == 0:
-        raise InputError(f"scores of the seeds have shapes {shapes}: give (n,) for each seed, of the same questions")
-    means = [row.mean() for row in rows]
-    return np.mean(rows, axis=0), float(max(means) - min(means))
 
 
 def _resampled_means(scores: np.ndarray, n_resamples: int, seed: int) -> np.ndarray:

@@ -42,7 +42,6 @@ COLOURS = {
     "BM25": "#7f7f7f",
     "Dense": "#0072b2",
     "frozen dense": "#0072b2",
-    "learned dense": "#0072b2",
     "closed-book": "#e69f00",
     "closed-book, tuned": "#e69f00",
     "retrieved passage": "#56b4e9",
@@ -61,7 +60,6 @@ MARKERS = {
     "BM25": "s",
     "Dense": "o",
     "frozen dense": "o",
-    "learned dense": "p",
     "closed-book": "^",
     "closed-book, tuned": "v",
     "retrieved passage": "D",
@@ -76,9 +74,7 @@ MARKERS = {
     "2025 index": ">",
     "tuned on 2015": "v",
 }
-VARIANTS = frozenset(
-    ("learned dense", "closed-book, tuned", "best single passage", "Fast", "2015 index", "tuned on 2015")
-)
+VARIANTS = frozenset(("closed-book, tuned", "best single passage", "Fast", "2015 index", "tuned on 2015"))
 
 
 def set_style() -> None:
@@ -185,32 +181,6 @@ def plot_bars(
         )
     ax.set_xticks(range(len(bars)), list(bars))
     ax.tick_params(axis="x", length=0)
-    ax.set_xlabel(xlabel)
-    ax.set_ylabel(ylabel)
-    ax.set_ylim(0, top)
-    ax.grid(axis="y")
-
-
-def plot_timings(
-    ax: Any,
-    record: Record | Mapping[str, Any],
-    points: Mapping[str, Mapping[str, str]],
-    xlabel: str,
-    ylabel: str,
-    top: float = 1.0,
-) -> None:
-    """Draw what a result took and how good it is: `points` is {method: {label of the timing: name of the metric}}.
-
-    x is the timing in seconds, from 0; y, from 0 to `top`, has its 95 % interval; a method's points are joined in their
-    order, such as that of K. Raises InputError as plot_bars does, and for a timing that is not in the record.
-    """
-    for method, names in points.items():
-        seconds = [float(_entry(record, "timings", label)) for label in names]
-        metrics = [_fitting(record, name, f"method {method!r}", top) for name in names.values()]
-        _error_bars(ax, seconds, metrics)
-        values = [metric["value"] for metric in metrics]
-        ax.plot(seconds, values, label=method, zorder=3, **_line(method))
-    ax.set_xlim(left=0)
     ax.set_xlabel(xlabel)
     ax.set_ylabel(ylabel)
     ax.set_ylim(0, top)

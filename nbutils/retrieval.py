@@ -32,7 +32,7 @@ class BM25Index:
 class DenseIndex:
     passage_ids: np.ndarray  # (n,) str
     faiss_index: Any  # inner product; its vectors are in the order of passage_ids
-    sha256: str = ""  # digest of what it was built from: encoder, passages, description, search effort
+    sha256: str  # digest of what it was built from: encoder, passages, description, search effort
 
 
 def passage_text(passage: Passage, separator: str = Encoder.title_separator) -> str:

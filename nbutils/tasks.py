@@ -136,7 +136,7 @@ def record_answers(
     shuffled = [accepted[i] for i in np.random.default_rng(0).permutation(len(items))]
     for label, references in {"": accepted, ", shuffled answers": shuffled}.items():
         per_seed = [metrics.answer_scores(metric, said, references) for said in answers]
-        record.scores(f"{metric}/{system}/{task}{label}", ids, metrics.over_seeds(per_seed)[0])
+        record.scores(f"{metric}/{system}/{task}{label}", ids, np.mean(per_seed, axis=0))
         if not label and len(per_seed) > 1:
             means = [scores.mean() for scores in per_seed]
             interval = f"range over {len(means)} seeds"

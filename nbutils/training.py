@@ -7,7 +7,6 @@ checkpoint, a finished one is read back.
 
 import copy
 import functools
-import hashlib
 import json
 import logging
 import math
@@ -31,6 +30,7 @@ from nbutils.files import atomic_path, exclusive, sha256_file, sha256_source, sh
 from nbutils.models import Encoder, Generator
 from nbutils.progress import progress_bar
 from nbutils.retrieval import DenseIndex, batches_by_length
+from nbutils.tasks import Item
 
 MARGINALISATIONS = ("sequence", "token")
 # Attention and MLP projections, by their names in Llama, Gemma, Mistral and Qwen, then those of BART.
@@ -39,16 +39,6 @@ LORA_SCALE = 2  # lora_alpha / lora_rank
 COMPILE_FROM_WORK = 10**10  # parameters x examples: compiling costs up to a minute once, and halves the time of a step
 
 Curves = dict[str, list[float]]  # one value a step
-
-
-@dataclass(frozen=True)
-class Example:
-    """One training example of RAG."""
-
-    query: str  # what is searched
-    question: str  # what stands in the prompt
-    answer: str  # the target
-    gold_passages: tuple[str, ...] = ()  # for the curve of what is retrieved, never trained on
 
 
 @dataclass(frozen=True)
@@ -117,7 +107,7 @@ def train_rag(
     encoder: Encoder | None,
     index: DenseIndex | None,
     corpus: dict[str, Passage],
-    examples: list[Example],
+    examples: list[Item],
     settings: Settings,
     n_docs: int,
     marginalisation: str = "sequence",
@@ -145,12 +135,12 @@ def train_rag(
         raise InputError(f"marginalisation {marginalisation!r} is unknown: use one of {', '.join(MARGINALISATIONS)}")
     if not temperature > 0:
         raise InputError(f"temperature = {temperature}: give a number above 0")
-    _require_answers([example.answer for example in examples])
+    _require_answers([example.answers[0] for example in examples])
     _require_settings(settings, generator, n_processes)
     if retrieved is None:
         _require_index(encoder, index, corpus, n_docs)
         conventions = f"{encoder.model.dtype} {encoder.pooling} {encoder.normalise} {encoder.max_length}"
-        searched = [encoder.sha256, conventions, _index_sha256(index)]
+        searched = [encoder.sha256, conventions, index.sha256]
     else:
         retrieved = _require_retrieved(retrieved, corpus, len(examples), n_docs)
         searched = [*retrieved[0].ravel().tolist(), str(retrieved[1].tolist())]
@@ -208,7 +198,7 @@ def _rag_gradients(
     for members in batches_by_length([len(counts) * max(counts) for counts in token_counts], batch_tokens):
         with autocast:
             token_logprobs, mask = rag.answer_token_logprobs(
-                generator, [prompts[i] for i in members], [batch[i].answer for i in members]
+                generator, [prompts[i] for i in members], [batch[i].answers[0] for i in members]
             )
         log_prior = rag.document_logprior(leaf[members], temperature)  # (B, K)
         if marginalisation == "sequence":
@@ -524,15 +514,6 @@ def _folder(method: str, generator: Generator, settings: Settings, seed: int, *c
     template = generation.build_prompt("question", Passage("title", "text"))
     key = sha256_text(method, SOURCES, identity, repr(settings), str(seed), template, *content)
     return paths.CACHE / "training" / key
-
-
-def _index_sha256(index: DenseIndex) -> str:
-    """Digest of what an index holds: vectors, search effort, ids. Read piece by piece, since it may fill the memory."""
-    import faiss
-
-    digest = hashlib.sha256()
-    faiss.write_index(index.faiss_index, faiss.PyCallbackIOWriter(digest.update, 1 << 20))
-    return sha256_text(digest.hexdigest(), *index.passage_ids.tolist())
 
 
 def _require_answers(answers: list[str]) -> None:

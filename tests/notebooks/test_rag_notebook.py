@@ -1,10 +1,11 @@
-"""Notebook 01 at smoke, twice alike; its equations are what the library computes."""
+"""Notebook 01 at smoke and with small models; every parameter matters; its equations are what the library computes."""
 
+import checkpoints
 import nbformat
 import numpy as np
 import pytest
 
-from nbutils import claims, paths, record, run
+from nbutils import claims, data, paths, record, run
 
 NOTEBOOK = paths.NOTEBOOKS / "01_rag.ipynb"
 
@@ -59,3 +60,48 @@ def test_smoke_with_the_embedded_models(tmp_path):
     }  # fmt: skip
     assert all((folder / figure["file"]).is_file() for figure in first["figures"].values())
     assert results(tmp_path / "second") == first
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """Parameters that name a small random model and a small data set, and the record of a run with them."""
+    folder = tmp_path_factory.mktemp("small")
+    whole = data.load_dataset("factbook", n_countries=12)
+    keep = [q for split in ("train", "test") for q in data.select(whole.questions, "fact", split, 24)]
+    for name, questions in (("one", keep), ("other", keep[1:])):
+        data.write_folder(folder / name, data.Dataset(name, whole.corpus, questions))
+    parameters = {
+        "dataset": str(folder / "one"),
+        "generator": checkpoints.llama(folder / "generator", positions=1024),
+    }
+    others = {
+        "seed": 1,
+        "dataset": str(folder / "other"),
+        "generator": checkpoints.bart(folder / "other_generator", positions=1024),
+        "n_docs": 3,
+        "n_seeds": 2,
+        "train_steps": 3,
+    }
+    return parameters, others, results(folder / "base", **parameters)
+
+
+def test_every_parameter_is_tried_in_this_file():
+    assert set(run.notebook_parameters(NOTEBOOK)) == {
+        "scale", "seed", "dataset", "generator", "n_docs", "n_seeds", "train_steps", "out_dir",
+    }  # fmt: skip
+
+
+def test_a_data_set_of_questions_alone_will_do(small):
+    _, _, base = small
+    assert base["figures"].keys() == {"learning", "questions", "passages", "posterior"}
+    assert not any("verification" in name or "clues" in name for name in base["scores"])
+
+
+@pytest.mark.notebook
+@pytest.mark.parametrize("name", ["seed", "dataset", "generator", "n_docs", "n_seeds", "train_steps"])
+def test_every_parameter_changes_the_record(small, tmp_path, name):
+    """Not the parameter's own entry, but what was measured: the loss, or where random models fail alike, a checksum."""
+    parameters, others, base = small
+    changed = results(tmp_path, **{**parameters, name: others[name]})
+    section = {"generator": "models", "dataset": "data"}.get(name, "series")
+    assert changed[section] != base[section]

@@ -508,45 +508,6 @@ def test_questions_and_corpus_are_combined(tmp_path):
     assert all(q.gold_passages == () for q in load_dataset(f"{squad_folder}+{wiki}").questions)
 
 
-def test_several_question_sets_over_one_corpus(tmp_path):
-    nq = save(tmp_path / "nq", train=nq_rows(10, "train"), validation=nq_rows(5, "validation"))
-    web = save(tmp_path / "web", train=web_rows(10, "train"), test=web_rows(2, "test"))
-    wiki = save(tmp_path / "wiki", train=wiki_rows(30))
-    name = f"{nq},{web}+{wiki}"
-    dataset = load_dataset(name, n_questions=4, n_passages=20, seed=1)
-    assert dataset.name == name and len(dataset.corpus) == 20
-    counts = {
-        (field, split): sum((q.field, q.split) == (field, split) for q in dataset.questions)
-        for field in ("nq", "web")
-        for split in ("train", "dev", "test")
-    }
-    assert list(counts.values()) == [4, 1, 4, 4, 1, 2]
-    assert len({q.id for q in dataset.questions}) == len(dataset.questions)  # "train-3" is in both
-    assert all(q.id.startswith(f"{q.field}-") for q in dataset.questions)
-    alone = hub_dataset(f"{nq}+{wiki}", n_questions=4, n_passages=20, seed=1)
-    assert {q.text for q in alone.questions} == {q.text for q in dataset.questions if q.field == "nq"}
-    assert all(q.field == "" for q in alone.questions)
-    write_folder(tmp_path / "out", dataset)
-    assert read_folder(tmp_path / "out", name) == dataset
-
-
-def test_several_question_sets_that_cannot_be_combined(tmp_path):
-    nq = save(tmp_path / "nq", train=nq_rows(10, "a"), validation=nq_rows(5, "b"))
-    (tmp_path / "more").mkdir()
-    other = save(tmp_path / "more" / "nq", train=nq_rows(10, "a"), validation=nq_rows(5, "b"))
-    wiki = save(tmp_path / "wiki", train=wiki_rows(3))
-    with pytest.raises(InputError, match=r"several question sets need one corpus; name them as questions,more\+corpus"):
-        load_dataset(f"{nq},{other}")
-    with pytest.raises(InputError, match="two question sets have the same name"):
-        load_dataset(f"{nq},{other}+{wiki}")
-    for wrong in (f"{nq},+{wiki}", f"{nq},absent+{wiki}", f"{nq},{other}+"):
-        with pytest.raises(InputError, match="no data set is called"):
-            load_dataset(wrong)
-    comma = tmp_path / "a,b"
-    (tmp_path / "more" / "nq").rename(comma)
-    assert len(load_dataset(f"{comma}+{wiki}").questions) == 15  # a folder's name may hold a comma
-
-
 @pytest.mark.parametrize(
     ("rows", "reason"),
     [
@@ -672,7 +633,7 @@ def test_hub_sets_are_asked_for_correctly(hub):
     ]
 
 
-@pytest.mark.parametrize("name", [SQUAD, f"{NQ}+{WIKI}", f"{TRIVIA}@v1+{WIKI}@v2", f"{NQ},{TRIVIA}@v1,{WEB}+{WIKI}"])
+@pytest.mark.parametrize("name", [SQUAD, f"{NQ}+{WIKI}", f"{TRIVIA}@v1+{WIKI}@v2", f"{WEB}+{WIKI}"])
 def test_a_hub_set_is_downloaded_once(hub, name):
     first = load_dataset(name, n_questions=4, n_passages=12, seed=1)
     n_calls = len(hub)

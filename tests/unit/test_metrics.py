@@ -62,24 +62,29 @@ def test_distinct_ngrams_by_hand():
         metrics.answer_scores("distinct_ngrams", ["a"], [["a"]])
 
 
-def test_distinct_ngram_shares_by_hand():
+def test_distinct_ngram_scores_by_hand():
     # "a b c" occurs twice, "b c d" once: 3 occurrences, of which the first text has 1/2 + 1 and the second 1/2.
-    shares = metrics.distinct_ngram_shares(["a b c d", "A b c", "short"])
-    assert shares.tolist() == pytest.approx([3 * 1.5 / 3, 3 * 0.5 / 3, 0])
+    # R = 2/3, 3 texts and 3 n-grams: R + (1.5 - 2 R), R + (0.5 - R), and R for a text without an n-gram.
+    scores = metrics.distinct_ngram_scores(["a b c d", "A b c", "short"])
+    assert scores.tolist() == pytest.approx([5 / 6, 1 / 2, 2 / 3])
     with pytest.raises(InputError, match="none of 1 texts"):
-        metrics.distinct_ngram_shares(["too short"])
+        metrics.distinct_ngram_scores(["too short"])
     with pytest.raises(InputError, match="give a list"):
-        metrics.distinct_ngram_shares([])
+        metrics.distinct_ngram_scores([])
 
 
-def test_the_mean_of_distinct_ngram_shares_is_the_ratio():
+def test_the_mean_of_distinct_ngram_scores_is_the_ratio():
     rng = np.random.default_rng(0)
     varied = [" ".join(rng.choice(list("abcdefgh"), size=rng.integers(0, 30))) for _ in range(60)]
     repeated = [text[: len(text) // 2] + text[: len(text) // 2] for text in varied]
     for n in (1, 2, 3):
-        shares = [metrics.distinct_ngram_shares(texts, n) for texts in (varied, repeated)]
+        shares = [metrics.distinct_ngram_scores(texts, n) for texts in (varied, repeated)]
         ratios = [metrics.distinct_ngrams(texts, n) for texts in (varied, repeated)]
         assert [share.mean() for share in shares] == pytest.approx(ratios, abs=1e-12)
+    # Texts of unequal length that repeat nothing differ in length only: the interval is a point.
+    lengths = [" ".join(f"w{i}-{j}" for j in range(i + 3)) for i in range(30)]
+    _, low, high = metrics.bootstrap_mean(metrics.distinct_ngram_scores(lengths, 1))
+    assert high - low < 0.2
     # The planted fault: texts that repeat themselves have the smaller ratio, and the paired interval says so.
     _, low, _ = metrics.bootstrap_mean(shares[0] - shares[1])
     assert low > 0
@@ -386,16 +391,3 @@ def test_bootstrap_sums_are_exact_so_that_threads_cannot_change_a_digit():
 def test_bootstrap_refuses_too_few_or_non_finite_scores(scores):
     with pytest.raises(InputError):
         metrics.bootstrap_mean(scores)
-
-
-def test_over_seeds_is_the_mean_of_each_question_and_the_range_of_the_means():
-    mean, spread = metrics.over_seeds([[1, 0, 1, 0], [1, 1, 1, 0], np.array([1.0, 0.0, 0.0, 0.0])])
-    assert mean.tolist() == pytest.approx([1, 1 / 3, 2 / 3, 0])
-    assert spread == pytest.approx(0.75 - 0.25)
-    assert metrics.over_seeds([[0.2, 0.4]])[1] == 0
-
-
-@pytest.mark.parametrize("per_seed", [[], [[]], [[1, 0], [1]], [[[1, 0]]], [0.5]])
-def test_over_seeds_refuses_what_is_not_the_same_questions(per_seed):
-    with pytest.raises(InputError, match="same questions"):
-        metrics.over_seeds(per_seed)

@@ -134,20 +134,6 @@ def test_a_papers_value_stands_over_its_bar(record):
             plotting.plot_bars(ax, record, BARS, "cut-off", "recall", paper=paper)
 
 
-def test_timings_and_their_results_are_the_records_numbers(record):
-    _, ax = plt.subplots()
-    points = {"Thorough": {"decode 1": "recall_at_1/BM25", "decode 2": "recall_at_1/Dense"}}
-    plotting.plot_timings(ax, record, points, "seconds for 50 questions", "recall")
-    (line,) = (line for line in ax.lines if line.get_label() == "Thorough")
-    assert line.get_xydata().tolist() == [[2.5, 0.1], [10.0, 0.3]]
-    assert error_bar_ends(ax) == [pytest.approx([0.05, 0.2]), pytest.approx([0.25, 0.4])]
-    assert (ax.get_xlim()[0], ax.get_ylim()) == (0, (0, 1))
-    with pytest.raises(InputError, match="no timings entry 'decode 3'"):
-        plotting.plot_timings(ax, record, {"Fast": {"decode 3": "recall_at_1/BM25"}}, "s", "recall")
-    with pytest.raises(InputError, match=r"of method 'Fast' does not fit between 0 and 0\.3"):
-        plotting.plot_timings(ax, record, {"Fast": {"decode 1": "recall_at_1/Dense"}}, "s", "recall", top=0.3)
-
-
 def test_a_heat_map_is_the_records_matrix(record):
     fig, ax = plt.subplots(figsize=plotting.DOUBLE)
     plotting.plot_heatmap(ax, record, "posterior", "generated token", "passage", "p(z|x, y)")
@@ -197,13 +183,13 @@ def test_every_method_has_a_look_of_its_own():
 
 def test_a_variant_is_hatched_and_dashed_with_open_markers(record):
     _, (left, right) = plt.subplots(1, 2)
-    names = ("frozen dense", "learned dense")
+    names = ("closed-book", "closed-book, tuned")
     plotting.plot_bars(left, record, {"k = 1": dict.fromkeys(names, "recall_at_1/BM25")}, "k", "recall")
     plotting.plot_curves(right, record, dict.fromkeys(names, "recall/BM25"), "k", "recall")
-    frozen, learned = bars_of(left)
-    assert (frozen[0].get_hatch(), bool(learned[0].get_hatch())) == (None, True)
+    plain, variant = bars_of(left)
+    assert (plain[0].get_hatch(), bool(variant[0].get_hatch())) == (None, True)
     assert [line.get_linestyle() for line in right.lines] == ["-", "--"]
-    assert [line.get_markerfacecolor() for line in right.lines] == [plotting.COLOURS["Dense"], "white"]
+    assert [line.get_markerfacecolor() for line in right.lines] == [plotting.COLOURS["closed-book"], "white"]
 
 
 def test_what_the_record_lacks_or_cannot_show_is_refused(record):

@@ -12,12 +12,14 @@ import pytest
 from nbutils import cache, formats, generation, models, paths, rag, retrieval, training
 from nbutils.data import Passage
 from nbutils.errors import InputError
-from nbutils.training import Example, Settings
+from nbutils.tasks import Item
+from nbutils.training import Settings
 
 FACTS = {"Chad": "French", "Peru": "sol", "France": "Paris", "Japan": "yen", "Russia": "area", "Faust": "Goethe"}
 CORPUS = {f"p{i}": Passage(title, f"Its largest {word}.") for i, (title, word) in enumerate(FACTS.items())}
 EXAMPLES = [
-    Example(f"{title}?", "What is it?", word, (id,)) for id, (title, word) in zip(CORPUS, FACTS.items(), strict=True)
+    Item(id, f"{title}?", "What is it?", (word,), (id,))
+    for id, (title, word) in zip(CORPUS, FACTS.items(), strict=True)
 ]
 PROMPTS = [generation.build_prompt("What is it?", passage) for passage in CORPUS.values()]
 ANSWERS = list(FACTS.values())
@@ -257,7 +259,7 @@ def test_curves_begin_with_the_papers_formulas(generators, train, encoder, index
     for example, row, logits in zip(EXAMPLES, ids, scores, strict=True):
         prior = np.exp(logits / TEMPERATURE) / np.exp(logits / TEMPERATURE).sum()
         prompts = [generation.build_prompt(example.question, CORPUS[id]) for id in row]
-        probabilities = np.exp(generation.answer_logprobs(base, prompts, [example.answer] * 3))  # (K, T)
+        probabilities = np.exp(generation.answer_logprobs(base, prompts, [example.answers[0]] * 3))  # (K, T)
         if marginalisation == "sequence":
             losses.append(-np.log((prior * probabilities.prod(1)).sum()))
         else:
@@ -310,7 +312,7 @@ def test_the_question_encoders_gradient_is_the_loss_s(llama, encoder, index):
                 [generation.build_prompt(e.question, CORPUS[id]) for id in row]
                 for e, row in zip(batch, ids, strict=True)
             ]
-            parts = rag.answer_token_logprobs(generator, prompts, [example.answer for example in batch])
+            parts = rag.answer_token_logprobs(generator, prompts, [example.answers[0] for example in batch])
             (-rag.sequence_logprob(rag.document_logprior(scores, TEMPERATURE), *parts).mean()).backward()
         found[how] = {n: p.grad for n, p in learner.model.named_parameters() if p.grad is not None}
     assert found["cut"].keys() == found["whole"].keys() and len(found["cut"]) > 10
@@ -634,7 +636,7 @@ def test_everything_that_matters_has_its_own_folder(monkeypatch, tmp_path, gener
         {"n_docs": 2},
         {"marginalisation": "token"},
         {"corpus": {**CORPUS, "p1": Passage("Peru", "Its smallest sol.")}},
-        {"examples": [*EXAMPLES[:-1], dataclasses.replace(EXAMPLES[-1], answer="Mephisto")]},
+        {"examples": [*EXAMPLES[:-1], dataclasses.replace(EXAMPLES[-1], answers=("Mephisto",))]},
         {"encoder": dataclasses.replace(encoder, sha256="other")},
         {"encoder": dataclasses.replace(encoder, max_length=7)},
         {"index": dataclasses.replace(index, faiss_index=moved)},
@@ -694,14 +696,14 @@ def test_passages_that_an_approximate_index_does_not_find_are_left_out(encoder):
 def test_bart_and_dpr_on_records_as_the_hub_has_them(tmp_path, bart, train):
     """All weights of BART, DPR's two encoders, records in the columns of nq_open and of wiki_dpr."""
     for name, rows in {
-        "questions": [{"question": example.query, "answer": [example.answer, "x"]} for example in EXAMPLES],
+        "questions": [{"question": example.query, "answer": [*example.answers, "x"]} for example in EXAMPLES],
         "wiki": [{"id": id, "text": p.text, "title": p.title, "embeddings": [0.5]} for id, p in CORPUS.items()],
     }.items():
         (tmp_path / name).mkdir()
         datasets.Dataset.from_list(rows).to_parquet(tmp_path / name / "train.parquet")
     questions = formats.load_questions(str(tmp_path / "questions"), "train")
     corpus = formats.load_corpus(str(tmp_path / "wiki"))
-    examples = [Example(question.text, question.text, question.answers[0]) for question in questions]
+    examples = [Item(question.id, question.text, question.text, question.answers[:1], ()) for question in questions]
     assert len(examples) >= 5 and [*corpus.values()] == [*CORPUS.values()]
     passages = load(models.load_encoder, checkpoints.dpr(tmp_path / "context", "context"))
     questions = load(models.load_encoder, checkpoints.dpr(tmp_path / "question", "question", seed=1))
@@ -746,7 +748,7 @@ SOME = np.array([[*CORPUS][:3]] * len(EXAMPLES))
     ("options", "message"),
     [
         ({"examples": []}, "nothing to train on: the list of examples is empty"),
-        ({"examples": [EXAMPLES[0], Example("q", "q", " \n")]}, "answer number 1 is empty"),
+        ({"examples": [EXAMPLES[0], Item("q", "q", "q", (" \n",), ())]}, "answer number 1 is empty"),
         ({"marginalisation": "passage"}, "marginalisation 'passage' is unknown: use one of sequence, token"),
         ({"temperature": 0.0}, "temperature = 0.0: give a number above 0"),
         ({"temperature": float("nan")}, "temperature = nan"),
@@ -802,7 +804,7 @@ def test_bad_texts_are_told_before_any_work(no_work, llama):
 def test_an_encoder_of_another_width_is_told_before_any_work(no_work, llama, train, encoder):
     import faiss
 
-    wide = retrieval.DenseIndex(np.array([*CORPUS]), faiss.index_factory(7, "Flat", faiss.METRIC_INNER_PRODUCT))
+    wide = retrieval.DenseIndex(np.array([*CORPUS]), faiss.IndexFlatIP(7), "")
     with pytest.raises(InputError, match="makes vectors of 32 numbers, the index holds 7"):
         train(llama, index=wide)
 

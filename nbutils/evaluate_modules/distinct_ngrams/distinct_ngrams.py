@@ -1,8 +1,8 @@
 """Distinct n-grams over all n-grams of the generated texts together (Lewis et al. 2020, Table 5: tri-grams).
 
 Tokens are lower-cased words and single punctuation marks. Corpus-level: the ratio falls as the amount of text grows, so
-compare systems on the same questions only. The score of a text is its part of the ratio, given all other texts: each
-occurrence of an n-gram counts 1 / (its occurrences in all texts), and the scores' mean is the ratio.
+compare systems on the same questions only. An occurrence of an n-gram counts 1 / (its occurrences in all texts), which
+makes the ratio one of two sums over texts; a text's score is that ratio linearised (see metrics.distinct_ngram_scores).
 """
 
 import re
@@ -35,5 +35,6 @@ class DistinctNgrams(evaluate.Metric):
         total = sum(counts.values())
         if not total:
             raise InputError(f"none of {len(predictions)} texts is as long as {n} tokens: there are no n-grams")
-        shares = [sum(1 / counts[ngram] for ngram in of_text) / total for of_text in ngrams]
-        return {"distinct_ngrams": len(counts) / total, "scores": [len(ngrams) * share for share in shares]}
+        ratio, mean_length = len(counts) / total, total / len(ngrams)
+        surplus = [sum(1 / counts[ngram] for ngram in of_text) - ratio * len(of_text) for of_text in ngrams]
+        return {"distinct_ngrams": ratio, "scores": [ratio + value / mean_length for value in surplus]}
