@@ -488,7 +488,8 @@ def _read(generator: Generator, prompt_ids: list[list[int]]):
     )
     if not generator.seq2seq:
         positions = (mask.cumsum(-1) - 1).clamp(min=0)
-        if generation.is_compiled(generator):
+        # Models that cap their attention scores need the eager attention.
+        if generation.is_compiled(generator) and model.config._attn_implementation == "sdpa":
             cache, hidden = _read_compiled(model, inputs, mask, positions)
             return _Read(cache, mask, None), hidden[:, -1]
         output = model.get_decoder()(input_ids=inputs, attention_mask=mask, position_ids=positions, use_cache=True)

@@ -946,3 +946,50 @@ def test_answers_are_kept(bart, monkeypatch):
     for number, variant in enumerate(variants, start=2):
         rag.decode_token(*variant)
         assert len(calls) == number, f"variant {number} was read from the cache"
+
+
+# Prompts read by compiled layers
+
+
+@pytest.fixture
+def one_layer(request, monkeypatch, tmp_path):
+    """A Gemma of one layer and the same with compiled layers; what was compiled is kept between runs of the suite."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(request.config.cache.mkdir("compiled")))
+    folder = checkpoints.gemma3(tmp_path / "gemma3", ("sliding_attention",))
+    plain, compiled = load(folder), load(folder)
+    if not generation.compile_layers(compiled):
+        pytest.skip("no C++ compiler: nothing is compiled on such a machine")
+    return plain, compiled
+
+
+def test_compiled_layers_read_prompts_as_plain_ones(one_layer):
+    plain, compiled = one_layer
+    for ours, theirs in zip(search(compiled), search(plain), strict=True):
+        assert ours.texts == theirs.texts and (ours.in_beam == theirs.in_beam).all()
+        np.testing.assert_allclose(ours.logprobs, theirs.logprobs, atol=1e-3)
+    log_prior = rag_prior()
+    ours, theirs = (rag.decode_token(model, PROMPTS, log_prior, 5, use_cache=False) for model in (compiled, plain))
+    assert ours == theirs
+    assert compiled.model.config._attn_implementation == "sdpa" and not rag._keeping_attention()
+
+
+def test_keys_in_the_wrong_order_would_be_noticed(one_layer, monkeypatch):
+    plain, compiled = one_layer
+    read = rag._read_compiled
+
+    def flipped(model, *inputs):
+        cache, hidden = read(model, *inputs)
+        cache.layers[0].keys = cache.layers[0].keys.flip(2)
+        return cache, hidden
+
+    monkeypatch.setattr(rag, "_read_compiled", flipped)
+    values = [np.concatenate([row.logprobs.ravel()[:1] for row in search(model)]) for model in (compiled, plain)]
+    assert not np.allclose(*values, atol=1e-3)
+
+
+def test_another_attention_is_not_replaced(one_layer, monkeypatch):
+    """Models that cap their attention scores need the eager one: sdpa would leave the cap out."""
+    _, compiled = one_layer
+    compiled.model.set_attn_implementation("eager")
+    monkeypatch.setattr(rag, "_read_compiled", lambda *inputs: pytest.fail("read by sdpa"))
+    assert search(compiled)
