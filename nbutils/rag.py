@@ -20,6 +20,7 @@ from nbutils.retrieval import batches_by_length
 
 LOGITS = 2**26  # numbers in one matrix of logits: 256 MB in float32
 MIXED_LOGITS = 2**21  # and of those that are mixed over the passages at once: they should stay in a processor's cache
+READING_TOKENS = 4096  # prompt tokens that compiled layers read at once
 SCORING_TOKENS = 32768  # prompt and answer tokens of which keys and values are copied at once
 
 KEEPING = "sdpa_that_keeps"  # the attention by which compiled layers hand over their keys and values
@@ -481,17 +482,14 @@ def _read(generator: Generator, prompt_ids: list[list[int]]):
     """A `_Read` of the prompts, and features (R, .) of the first answer token."""
     import torch
 
-    model = generator.model
-    step = generation.COMPILED_BATCH_STEP if generation.is_compiled(generator) else 1
-    inputs, mask = generation.pad(
-        prompt_ids, generator.tokenizer.pad_token_id, model.device, step, left=not generator.seq2seq
-    )
+    model, pad_token_id = generator.model, generator.tokenizer.pad_token_id
+    inputs, mask = generation.pad(prompt_ids, pad_token_id, model.device, left=not generator.seq2seq)
     if not generator.seq2seq:
-        positions = (mask.cumsum(-1) - 1).clamp(min=0)
         # Models that cap their attention scores need the eager attention.
         if generation.is_compiled(generator) and model.config._attn_implementation == "sdpa":
-            cache, hidden = _read_compiled(model, inputs, mask, positions)
-            return _Read(cache, mask, None), hidden[:, -1]
+            cache, features = _read_compiled(model, prompt_ids, pad_token_id)
+            return _Read(cache, mask, None), features
+        positions = _positions(mask)
         output = model.get_decoder()(input_ids=inputs, attention_mask=mask, position_ids=positions, use_cache=True)
         return _Read(output.past_key_values, mask, None), output.last_hidden_state[:, -1]
     from transformers import DynamicCache, EncoderDecoderCache
@@ -502,27 +500,57 @@ def _read(generator: Generator, prompt_ids: list[list[int]]):
     return read, _advance(generator, read, start)[:, -1]
 
 
-def _read_compiled(model, inputs, mask, positions):
-    """Cache and hidden states (R, S, D) of the prompts from compiled layers.
+def _positions(mask):
+    """Of the tokens of left-padded prompts: (R, S)."""
+    return (mask.cumsum(-1) - 1).clamp(min=0)
+
+
+def _read_compiled(model, prompt_ids: list[list[int]], pad_token_id: int):
+    """Cache of the prompts, left-padded to the longest, and the hidden states (R, D) of their last tokens.
 
     A layer that fills a cache itself is compiled anew for each place in it. So the layers run without one, and keys and
-    values are taken on their way into the attention, in the order of the layers.
+    values are taken on their way into the attention, in the order of the layers. Prompts of similar length are read
+    together: the passages of a question are not equally long, and padding costs as much as text.
     """
     import torch
     from transformers import DynamicCache
 
     usual, kept = model.config._attn_implementation, _keeping_attention()
+    width, order, parts, last = max(map(len, prompt_ids)), [], [], []
     model.set_attn_implementation(KEEPING)
     try:
-        with torch.compiler.set_stance("default"):
-            output = model.get_decoder()(input_ids=inputs, attention_mask=mask, position_ids=positions, use_cache=False)
-        cache = DynamicCache(config=model.config)
-        for layer, (keys, values) in enumerate(kept):
-            cache.update(keys, values, layer)
+        for batch in batches_by_length([len(ids) for ids in prompt_ids], READING_TOKENS):
+            inputs, mask = generation.pad(
+                [prompt_ids[row] for row in batch],
+                pad_token_id,
+                model.device,
+                generation.COMPILED_BATCH_STEP,
+                left=True,
+            )
+            with torch.compiler.set_stance("default"):
+                output = model.get_decoder()(
+                    input_ids=inputs, attention_mask=mask, position_ids=_positions(mask), use_cache=False
+                )
+            order += batch
+            parts.append([[_to_width(tensor, width) for tensor in layer] for layer in kept])
+            last.append(output.last_hidden_state[:, -1])
+            kept.clear()
     finally:
         model.set_attn_implementation(usual)
         kept.clear()
-    return cache, output.last_hidden_state
+    back = torch.tensor(order, device=model.device).argsort()
+    cache = DynamicCache(config=model.config)
+    for layer, of_batches in enumerate(zip(*parts, strict=True)):
+        keys, values = (torch.cat(tensors)[back] for tensors in zip(*of_batches, strict=True))
+        cache.update(keys, values, layer)
+    return cache, torch.cat(last)[back]
+
+
+def _to_width(tensor, width: int):
+    """Keys or values (R, H, S, D) with S cut or padded on the left: (R, H, width, D)."""
+    import torch
+
+    return torch.nn.functional.pad(tensor, (0, 0, width - tensor.shape[2], 0))
 
 
 @functools.cache
@@ -548,11 +576,13 @@ def _keeping_attention() -> list:
     return kept
 
 
-def _advance(generator: Generator, read: _Read, tokens):
+def _advance(generator: Generator, read: _Read, tokens, visible=None):
     """Features (R, t, .) of what follows each of the tokens (R, t), which are added to the cache of `read`.
 
     They are what `_logits` takes: hidden states of a decoder-only model, of which few rows may be needed and each row
     of logits is large; the logits of a sequence-to-sequence model, which may scale or shift them on the way.
+    `visible` (R, t, t) bool, first tokens after a prompt only: which of the tokens each one looks at; they all follow
+    the prompt directly. None: each token looks at all before it.
     """
     import torch
 
@@ -566,12 +596,17 @@ def _advance(generator: Generator, read: _Read, tokens):
             use_cache=True,
         ).logits
     before = read.cache.get_seq_length() - read.mask.shape[1]  # tokens since the prompt
-    mask = torch.cat([read.mask, read.mask.new_ones(len(tokens), before + tokens.shape[1])], 1)
-    positions = read.mask.sum(1, keepdim=True) + before + torch.arange(tokens.shape[1], device=tokens.device)
+    if visible is None:
+        mask = torch.cat([read.mask, read.mask.new_ones(len(tokens), before + tokens.shape[1])], 1)
+        offsets = before + torch.arange(tokens.shape[1], device=tokens.device)
+    else:
+        prompt = read.mask.bool()[:, None].expand(-1, tokens.shape[1], -1)
+        mask = torch.cat([prompt, visible], 2)[:, None]  # (R, 1, t, S + t)
+        offsets = visible.sum(-1) - 1
     return model.get_decoder()(
         input_ids=tokens,
         attention_mask=mask,
-        position_ids=positions,
+        position_ids=read.mask.sum(1, keepdim=True) + offsets,
         past_key_values=read.cache,
         use_cache=True,
     ).last_hidden_state
@@ -624,30 +659,67 @@ def _select(read: _Read, rows, same_prompts: bool = False) -> _Read:
 def _score(generator: Generator, read: _Read, features, rows: list[int], answers: list[list[int]]):
     """log p of whole answers, (P,) float32: of the tokens `answers[i]` after prompt number `rows[i]` of `read`.
 
-    `features` are those of the first answer token; only the further tokens go through the model.
+    `features` are those of the first answer token; only the further tokens go through the model. Where that can be
+    done, all answers of a prompt go through it in one row, and what they begin with in common once.
     """
     import torch
 
-    device = features.device
-    width = read.mask.shape[1]
+    device, width = features.device, read.mask.shape[1]
     all_rows = torch.tensor(rows, device=device)
     first = torch.tensor([ids[0] for ids in answers], device=device)
     totals = _token_logprobs(generator, features, all_rows, first)
     longer = [i for i, ids in enumerate(answers) if len(ids) > 1]
+    together = _can_share_rows(generator, width + max(map(len, answers)))
+    groups: dict[int, list[int]] = {}  # numbers of the answers in one row
+    for i in longer:
+        groups.setdefault(rows[i] if together else i, []).append(i)
+    members = list(groups.values())
+    trees = [_tree([answers[i][:-1] for i in group]) for group in members]
     # A sequence-to-sequence model gives all logits at once: count each as a share of what may be alive.
     share = SCORING_TOKENS * _vocabulary(generator) // LOGITS if generator.seq2seq else 0
-    lengths = [max(width + len(answers[i]), share * (len(answers[i]) - 1)) for i in longer]
-    for batch in batches_by_length(lengths, SCORING_TOKENS):
-        pairs = [longer[i] for i in batch]
-        inputs, mask = generation.pad([answers[i][:-1] for i in pairs], generator.tokenizer.pad_token_id, device)
-        mask = mask.bool()
-        targets = torch.tensor([token for i in pairs for token in answers[i][1:]], device=device)
+    lengths = [max(width + len(tree), share * len(tree)) for tree in trees]
+    # Rows that hold several answers differ in length: small batches have less padding.
+    for batch in batches_by_length(lengths, SCORING_TOKENS // 8 if together else SCORING_TOKENS):
+        chosen = _select(read, all_rows[[members[number][0] for number in batch]])
+        tokens = [[start[-1] for start in trees[number]] for number in batch]
+        inputs, mask = generation.pad(tokens, generator.tokenizer.pad_token_id, device)
         # Right-padded: what follows an answer is not seen from it.
-        outputs = _advance(generator, _fork(_select(read, all_rows[pairs])), inputs)[mask]
-        logprobs = _token_logprobs(generator, outputs, torch.arange(len(outputs), device=device), targets)
-        per_token = torch.zeros(mask.shape, device=device).masked_scatter(mask, logprobs)
-        totals[pairs] += per_token.sum(1)
+        visible = _ancestors([trees[number] for number in batch], inputs.shape[1]).to(device) if together else None
+        outputs = _advance(generator, _fork(chosen), inputs, visible)[mask.bool()]
+        places, pairs, before = [], [], 0
+        for number in batch:
+            for i in members[number]:
+                places += [before + trees[number][tuple(answers[i][:t])] for t in range(1, len(answers[i]))]
+                pairs += [i] * (len(answers[i]) - 1)
+            before += len(trees[number])
+        targets = [token for number in batch for i in members[number] for token in answers[i][1:]]
+        places, pairs, targets = (torch.tensor(numbers, device=device) for numbers in (places, pairs, targets))
+        totals.index_add_(0, pairs, _token_logprobs(generator, outputs, places, targets))
     return totals
+
+
+def _can_share_rows(generator: Generator, width: int) -> bool:
+    """True where a row may hold several answers: positions and attention can be set, and every layer sees it all."""
+    config = generator.model.config
+    window = getattr(config, "sliding_window", None)
+    return not generator.seq2seq and config._attn_implementation == "sdpa" and (window is None or width < window)
+
+
+def _tree(answers: list[list[int]]) -> dict[tuple[int, ...], int]:
+    """Every beginning of the answers, each once, with its number; a beginning's own beginnings stand before it."""
+    beginnings = dict.fromkeys(tuple(ids[:t]) for ids in answers for t in range(1, len(ids) + 1))
+    return {beginning: number for number, beginning in enumerate(beginnings)}
+
+
+def _ancestors(trees: list[dict[tuple[int, ...], int]], width: int):
+    """Which tokens of its row each token looks at, (R, W, W) bool: those that it goes on from, and itself."""
+    import torch
+
+    visible = torch.eye(width, dtype=torch.bool).repeat(len(trees), 1, 1)
+    for row, tree in enumerate(trees):
+        for beginning, number in tree.items():
+            visible[row, number, [tree[beginning[:t]] for t in range(1, len(beginning))]] = True
+    return visible
 
 
 def _token_logprobs(generator: Generator, features, rows, tokens):

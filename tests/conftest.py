@@ -1,8 +1,12 @@
 """What several test files need: a stand-in for the repository, and small notebooks made in code."""
 
+import os
 from types import SimpleNamespace
 
 import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # side by side: two processes with two threads each on two cores are far slower
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 PARAMETERS = """\
 scale: str = "tiny"  # preset
