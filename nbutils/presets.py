@@ -35,6 +35,7 @@ class Rag:
     n_countries: int | None  # Factbook only; None = all
     n_passages: int | None  # hub corpora only; None = all
     n_questions: int | None  # test questions; None = all
+    n_retrieval: int | None  # test questions on which recall is measured; None = all
     n_generation: int  # test items of long-form answers and of clues, each, where the data set has them
     n_claims: int  # test claims, where the data set has them
     n_offices: int  # offices of the index hot-swap; Factbook only
@@ -83,8 +84,9 @@ _RAG_TINY = Rag(
     n_countries=None,
     n_passages=None,
     n_questions=200,
+    n_retrieval=2_000,
     n_generation=40,
-    n_claims=120,
+    n_claims=90,
     n_offices=170,
     n_train=None,
     n_docs=4,
@@ -120,6 +122,7 @@ _RAG_GPU = Rag(
     n_countries=None,
     n_passages=1_000_000,
     n_questions=1_000,
+    n_retrieval=1_000,
     n_generation=500,
     n_claims=1_000,
     n_offices=150,
@@ -179,6 +182,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             _RAG_TINY,
             n_countries=12,
             n_questions=6,
+            n_retrieval=12,
             n_generation=3,
             n_claims=6,
             n_offices=6,
@@ -211,6 +215,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             index="HNSW128,Flat",  # 86 GB over all 21 million passages
             n_passages=None,
             n_questions=None,
+            n_retrieval=None,
             n_generation=1_000,
             n_claims=10_000,
             n_train=None,

@@ -71,19 +71,27 @@ def search_bm25(index: BM25Index, questions: list[str], n_docs: int) -> tuple[np
 
 
 def build_dense(
-    encoder: Encoder, corpus: dict[str, Passage], index: str = EXACT, search_effort: int | None = None, seed: int = 0
+    encoder: Encoder,
+    corpus: dict[str, Passage],
+    index: str = EXACT,
+    search_effort: int | None = None,
+    seed: int = 0,
+    vectors: np.ndarray | None = None,
 ) -> DenseIndex:
     """Inner-product index (faiss) over the encoded passages: exact ("Flat"), or approximate for corpora of millions.
 
     `index` is faiss's own description, as in "IVF4096,Flat", "IVF65536,SQ8" or "HNSW128,Flat"; `search_effort` is how
     much of an approximate one is looked at: lists of an IVF (nprobe), candidates of an HNSW graph (efSearch).
     An index that needs training (IVF, SQ, PQ) is trained on vectors drawn by `seed`. Encoding resumes where it was
-    interrupted; approximate indexes are kept on disk by content, since a large graph takes hours.
+    interrupted; approximate indexes are kept on disk by content, since a large graph takes hours. `vectors`
+    (n, D) that were encoded before are taken as they are, and nothing is kept: for an encoder that learns.
     Raises InputError, before anything is encoded, for an index that faiss does not know, without its search effort, or
     too large for this machine's memory.
     """
     _require_corpus(corpus)
     width = vector_width(encoder)
+    if vectors is not None and vectors.shape != (len(corpus), width):
+        raise InputError(f"vectors {vectors.shape} for {len(corpus)} passages: give one of {width} numbers to each")
     _check_index(len(corpus), width, index, search_effort)
     passages, ids = list(corpus.values()), np.array(list(corpus))
 
@@ -92,15 +100,19 @@ def build_dense(
             shard = passages[start : start + SHARD_SIZE]
             yield [passage_text(passage, encoder.title_separator) for passage in shard]
 
-    def vectors() -> Iterator[np.ndarray]:
+    def shards() -> Iterator[np.ndarray]:
+        if vectors is not None:
+            yield vectors
+            return
         for number, shard in enumerate(texts()):
             yield _encode_shard(encoder, shard, _shard_label("passages", number * SHARD_SIZE, len(passages)))
 
     def build():
-        return _fill_index(index, width, vectors, len(passages), seed)
+        return _fill_index(index, width, shards, len(passages), seed)
 
     key = sha256_text(_INDEX_CODE, index, str((EF_CONSTRUCTION, seed)), *(_key(encoder, shard) for shard in texts()))
-    faiss_index = build() if index == EXACT else _kept_index(key, build)  # an exact one is its vectors, kept already
+    keep = vectors is None and index != EXACT  # an exact one is its vectors, kept already
+    faiss_index = _kept_index(key, build) if keep else build()
     _set_search_effort(faiss_index, search_effort)
     return DenseIndex(ids, faiss_index, sha256_text(key, str(search_effort), *corpus))
 

@@ -1,4 +1,4 @@
-"""Training: LoRA or full fine-tuning, and RAG's joint training of question encoder and generator.
+"""Training: LoRA or full fine-tuning, RAG's joint training of question encoder and generator, and end to end.
 
 Every run has a folder `data/cache/training/<key>`, where the key is a digest of all that the result depends on. While
 the run lasts, the folder holds its latest checkpoint; afterwards, what was learned. An interrupted run goes on from its
@@ -10,20 +10,21 @@ import functools
 import json
 import logging
 import math
+import os
 import re
 import socket
 import sys
 import tempfile
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nbutils import generation, paths, rag, retrieval
+from nbutils import generation, paths, rag, refresh, retrieval
 from nbutils.data import Passage
 from nbutils.errors import InputError
 from nbutils.files import atomic_path, exclusive, sha256_file, sha256_source, sha256_text, write_text
@@ -33,6 +34,7 @@ from nbutils.retrieval import DenseIndex, batches_by_length
 from nbutils.tasks import Item
 
 MARGINALISATIONS = ("sequence", "token")
+TOWERS = ("question", "passage")  # encoders that training may move
 # Attention and MLP projections, by their names in Llama, Gemma, Mistral and Qwen, then those of BART.
 LORA_TARGETS = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "out_proj", "fc1", "fc2"}
 LORA_SCALE = 2  # lora_alpha / lora_rank
@@ -67,12 +69,14 @@ class _Job:
 
     folder: Path
     generator: Generator
-    encoder: Encoder | None  # None: nothing is learned about retrieval
+    encoders: dict[str, Encoder]  # those that learn, by tower; none: nothing is learned about retrieval
     settings: Settings
     seed: int
     n_examples: int
-    # (generator, encoder, rows, autocast) -> values of the curves; the gradients are added to the parameters
+    # (generator, encoders, rows, autocast) -> values of the curves; the gradients are added to the parameters
     gradients: Callable[..., dict[str, float]]
+    # (encoders, step) -> values of the curves; before a step, where the index follows the passage encoder
+    prepare: Callable[..., dict[str, float]] | None = None
 
 
 def fine_tune(
@@ -97,7 +101,7 @@ def fine_tune(
     prompt_ids, answer_ids = generation.tokenise_pairs(generator, prompts, answers)
     gradients = functools.partial(_answer_gradients, prompt_ids, answer_ids, settings.batch_tokens)
     folder = _folder("fine-tuning", generator, settings, seed, *prompts, "\0", *answers)
-    job = _Job(folder, generator, None, settings, seed, len(prompts), gradients)
+    job = _Job(folder, generator, {}, settings, seed, len(prompts), gradients)
     tuned, _, curves = _run(job, n_processes)
     return replace(tuned, name=name or f"{generator.name} fine-tuned"), curves
 
@@ -147,21 +151,108 @@ def train_rag(
     texts = [part for id, passage in corpus.items() for part in (id, passage.title, passage.text)]
     model = f"RAG-{marginalisation} {n_docs} {temperature!r} {retrieved is None}"
     folder = _folder(model, generator, settings, seed, *searched, "\0", *map(repr, examples), "\0", *texts)
+    search = functools.partial(_search, index)
     gradients = functools.partial(
-        _rag_gradients, index, corpus, examples, retrieved, n_docs, marginalisation, temperature, settings.batch_tokens
+        _rag_gradients, search, corpus, examples, retrieved, n_docs, marginalisation, temperature, settings.batch_tokens
     )
-    trained = encoder if retrieved is None else None
-    tuned, learned, curves = _run(
-        _Job(folder, generator, trained, settings, seed, len(examples), gradients), n_processes
-    )
+    learners = {"question": encoder} if retrieved is None else {}
+    job = _Job(folder, generator, learners, settings, seed, len(examples), gradients)
+    tuned, learned, curves = _run(job, n_processes)
     tuned = replace(tuned, name=name or f"{generator.name} RAG-{marginalisation}")
-    return tuned, encoder if learned is None else learned, curves
+    return tuned, learned.get("question", encoder), curves
+
+
+def train_end2end(
+    generator: Generator,
+    encoder: Encoder,
+    passage_encoder: Encoder,
+    corpus: dict[str, Passage],
+    examples: list[Item],
+    settings: Settings,
+    n_docs: int,
+    refresh_every: int | None,
+    marginalisation: str = "token",
+    temperature: float = 1.0,
+    towers: tuple[str, ...] = TOWERS,
+    index: str = retrieval.EXACT,
+    search_effort: int | None = None,
+    n_actors: int = 0,
+    seed: int = 0,
+    name: str | None = None,
+) -> tuple[Generator, Encoder, Encoder, DenseIndex, Curves]:
+    """Copies of generator, question and passage encoder trained on -log p(y|x), Siriwardhana et al. 2021; the index.
+
+    As `train_rag`, but the gradient of p(z|x) reaches the passage encoder too, through the retrieved passages, which
+    are encoded anew in every step. What is searched is an index of all passages; before every `refresh_every`-th step
+    it is replaced by one that the passage encoder of that moment made, in eval mode and without gradient (None: never,
+    so that the search stays with the vectors of the start). With `n_actors`, so many Ray actors encode the passages
+    while training goes on, and the index is put in place when the next one is due: `refresh_every` steps later than
+    without, and at the same step in every run. The index that is returned is made by the passage encoder that is.
+    `towers` names the encoders that learn; the others are returned as they came.
+
+    Curves: those of `train_rag`, and `index_age` (steps since the snapshot of which the index was made).
+    Raises as `train_rag`, and when `refresh_every` would leave the index as it was.
+    """
+    if not examples:
+        raise InputError("nothing to train on: the list of examples is empty")
+    if marginalisation not in MARGINALISATIONS:
+        raise InputError(f"marginalisation {marginalisation!r} is unknown: use one of {', '.join(MARGINALISATIONS)}")
+    if not towers or not {*towers} <= {*TOWERS}:
+        raise InputError(f"towers = {towers}: name one or both of {', '.join(TOWERS)}")
+    if not temperature > 0:
+        raise InputError(f"temperature = {temperature}: give a number above 0")
+    if refresh_every is not None and not 1 <= refresh_every < settings.n_steps:
+        raise InputError(
+            f"refresh_every = {refresh_every}: give 1 to {settings.n_steps - 1}, or None for an index that stays"
+        )
+    if refresh_every is not None and "passage" not in towers:
+        raise InputError("the passage encoder does not learn: its index would stay as it is, give refresh_every=None")
+    _require_answers([example.answers[0] for example in examples])
+    _require_settings(settings, generator, 1)
+    start = retrieval.build_dense(passage_encoder, corpus, index, search_effort, seed)
+    _require_index(encoder, start, corpus, n_docs)
+    conventions = [
+        f"{e.sha256} {e.model.dtype} {e.pooling} {e.normalise} {e.max_length}" for e in (encoder, passage_encoder)
+    ]
+    texts = [part for id, passage in corpus.items() for part in (id, passage.title, passage.text)]
+    if n_actors < 0 or (n_actors and refresh_every is None):
+        raise InputError(f"n_actors = {n_actors} with refresh_every = {refresh_every}: there is nothing for them to do")
+    model = f"end2end-{marginalisation} {n_docs} {temperature!r} {refresh_every} {sorted(towers)} {n_actors}"
+    folder = _folder(
+        model, generator, settings, seed, *conventions, start.sha256, "\0", *map(repr, examples), "\0", *texts
+    )
+
+    texts = [retrieval.passage_text(passage, passage_encoder.title_separator) for passage in corpus.values()]
+
+    def index_of(snapshot: Encoder, vectors: np.ndarray) -> DenseIndex:
+        return retrieval.build_dense(snapshot, corpus, index, search_effort, seed, vectors)
+
+    searched = _Refreshed(start, index_of, texts, passage_encoder, folder, refresh_every, n_actors)
+    both = {"question": encoder, "passage": passage_encoder}
+    learners = {tower: both[tower] for tower in TOWERS if tower in towers}
+    search = functools.partial(_search_end2end, searched, corpus, both)
+    gradients = functools.partial(
+        _rag_gradients, search, corpus, examples, None, n_docs, marginalisation, temperature, settings.batch_tokens
+    )
+    prepare = functools.partial(_refresh, searched)
+    job = _Job(folder, generator, learners, settings, seed, len(examples), gradients, prepare)
+    try:
+        tuned, learned, curves = _run(job, 1)
+    finally:
+        refresh.stop_actors(searched.actors)
+    tuned = replace(tuned, name=name or f"{generator.name} end2end")
+    for snapshot in folder.glob("snapshot-*.safetensors"):
+        snapshot.unlink()
+    now = both | learned
+    if "passage" in learned:
+        start = retrieval.build_dense(_snapshot(now["passage"], passage_encoder), corpus, index, search_effort, seed)
+    return tuned, now["question"], now["passage"], start, curves
 
 
 # Gradients of one step
 
 
-def _answer_gradients(prompt_ids, answer_ids, batch_tokens, generator, encoder, rows, autocast) -> dict[str, float]:
+def _answer_gradients(prompt_ids, answer_ids, batch_tokens, generator, encoders, rows, autocast) -> dict[str, float]:
     loss = 0.0
     for batch in batches_by_length([len(prompt_ids[row]) + len(answer_ids[row]) for row in rows], batch_tokens):
         members = [rows[position] for position in batch]
@@ -175,14 +266,14 @@ def _answer_gradients(prompt_ids, answer_ids, batch_tokens, generator, encoder, 
 
 
 def _rag_gradients(
-    index, corpus, examples, retrieved, n_docs, marginalisation, temperature, batch_tokens, generator, encoder, rows,
+    search, corpus, examples, retrieved, n_docs, marginalisation, temperature, batch_tokens, generator, encoders, rows,
     autocast,
 ) -> dict[str, float]:  # fmt: skip
     import torch
 
     batch = [examples[row] for row in rows]
     if retrieved is None:
-        ids, scores = _search(encoder, index, [example.query for example in batch], n_docs)
+        ids, scores = search(encoders, [example.query for example in batch], n_docs)
     else:
         ids, scores = retrieved[0][rows], torch.tensor(retrieved[1][rows], device=generator.model.device)
     prompts = [
@@ -221,24 +312,133 @@ def _rag_gradients(
     return values
 
 
-def _search(encoder: Encoder, index: DenseIndex, queries: list[str], n_docs: int):
+def _search(index: DenseIndex, encoders: dict[str, Encoder], queries: list[str], n_docs: int):
     """Ids (B, K) of the passages with the largest inner products, and these (B, K) as a tensor with gradients."""
     import torch
 
-    token_ids = encoder.tokenizer(queries, truncation=True, max_length=encoder.max_length)["input_ids"]
-    vectors = retrieval.embed(encoder, token_ids).float()  # (B, D)
-    _, positions = index.faiss_index.search(vectors.detach().cpu().numpy(), n_docs)
-    missing = torch.from_numpy(positions < 0)  # an approximate index may find fewer than it is asked for
-    positions = positions.clip(min=0)
+    vectors = _embed(encoders["question"], queries)  # (B, D)
+    positions, missing = _nearest(index, vectors, n_docs)
     passages = torch.from_numpy(index.faiss_index.reconstruct_batch(positions.ravel())).view(*positions.shape, -1)
     scores = (vectors[:, None] * passages.to(vectors.device)).sum(-1)
     return index.passage_ids[positions], scores.masked_fill(missing.to(scores.device), -math.inf)
 
 
+def _embed(encoder: Encoder, texts: list[str]):
+    token_ids = encoder.tokenizer(texts, truncation=True, max_length=encoder.max_length)["input_ids"]
+    return retrieval.embed(encoder, token_ids).float()
+
+
+def _nearest(index: DenseIndex, vectors, n_docs: int):
+    """Positions (B, K) in the index, and which of them it did not find: an approximate one may find fewer."""
+    import torch
+
+    _, positions = index.faiss_index.search(vectors.detach().cpu().numpy(), n_docs)
+    return positions.clip(min=0), torch.from_numpy(positions < 0)
+
+
+# End to end: the passage encoder learns too, and the index follows it
+
+
+@dataclass
+class _Refreshed:
+    """The index that training searches, which is replaced as a whole, and what the next one is made with."""
+
+    index: DenseIndex
+    index_of: Callable[[Encoder, np.ndarray], DenseIndex]
+    texts: list[str]  # of all passages, in the order of the corpus
+    original: Encoder  # as the passage encoder was before training
+    folder: Path
+    every: int | None
+    n_actors: int
+    step: int = 0  # before which the snapshot was taken that the index is made of
+    actors: list = field(default_factory=list)
+    submitted: tuple[int, list] | None = None  # a snapshot's step, and what the actors owe
+
+
+def _search_end2end(searched: _Refreshed, corpus, both: dict[str, Encoder], encoders, queries: list[str], n_docs: int):
+    """As `_search`, but what is found is encoded anew, so that the gradients reach the passage encoder."""
+    import torch
+
+    question, passage = (encoders.get(tower, both[tower]) for tower in TOWERS)
+    with torch.set_grad_enabled("question" in encoders):
+        vectors = _embed(question, queries)  # (B, D)
+    positions, missing = _nearest(searched.index, vectors, n_docs)
+    ids = searched.index.passage_ids[positions]
+    unique, places = np.unique(ids, return_inverse=True)
+    with torch.set_grad_enabled("passage" in encoders):
+        found = _embed(passage, [retrieval.passage_text(corpus[id], passage.title_separator) for id in unique])
+    scores = (vectors[:, None] * found[torch.from_numpy(places.reshape(ids.shape))]).sum(-1)
+    return ids, scores.masked_fill(missing.to(scores.device), -math.inf)
+
+
+def _refresh(searched: _Refreshed, encoders: dict[str, Encoder], step: int) -> dict[str, float]:
+    """Before a step: put a new index in place where it is due; {"index_age": steps since its snapshot}.
+
+    Snapshots are kept until the run ends: one that goes on from a checkpoint needs the last before it.
+    """
+    due = 0 if searched.every is None else step - step % searched.every
+    if due and due == step:
+        _write_snapshot(encoders["passage"], _snapshot_path(searched, due))
+    wanted = max(0, due - searched.every) if searched.n_actors else due
+    if wanted != searched.step:
+        try:
+            searched.index = _index_at(searched, encoders["passage"], wanted)
+        except (OSError, RuntimeError, MemoryError):
+            searched.index = _index_or_stop(searched, encoders["passage"], wanted, step)
+        searched.step = wanted
+    if searched.n_actors and due and (searched.submitted is None or searched.submitted[0] != due):
+        snapshot = _snapshot(encoders["passage"], searched.original, _snapshot_path(searched, due))
+        if not searched.actors:
+            threads = max(1, (os.cpu_count() or 1) // (searched.n_actors + 1))
+            searched.actors = refresh.start_actors(snapshot, searched.texts, searched.n_actors, threads)
+        searched.submitted = due, refresh.submit(searched.actors, snapshot)
+    return {"index_age": float(step - searched.step)}
+
+
+def _index_at(searched: _Refreshed, encoder: Encoder, step: int) -> DenseIndex:
+    """The index of a snapshot, by the actors where they were given it, and otherwise encoded here."""
+    snapshot = _snapshot(encoder, searched.original, _snapshot_path(searched, step))
+    if searched.submitted is not None and searched.submitted[0] == step:
+        return searched.index_of(snapshot, refresh.collect(searched.submitted[1]))
+    return searched.index_of(snapshot, retrieval.encode(snapshot, searched.texts, "passages", use_cache=False))
+
+
+def _index_or_stop(searched: _Refreshed, encoder: Encoder, wanted: int, step: int) -> DenseIndex:
+    """The second try, here and with new actors from now on. What training has reached is in its checkpoint."""
+    refresh.stop_actors(searched.actors)
+    searched.actors, searched.submitted = [], None
+    try:
+        return _index_at(searched, encoder, wanted)
+    except (OSError, RuntimeError, MemoryError) as error:
+        raise InputError(f"before step {step + 1} the index could not be made anew, twice: {error}") from error
+
+
+def _snapshot_path(searched: _Refreshed, step: int) -> Path:
+    return searched.folder / f"snapshot-{step}.safetensors"
+
+
+def _write_snapshot(encoder: Encoder, target: Path) -> None:
+    from safetensors.torch import save_file
+
+    with atomic_path(target) as temporary:
+        save_file({name: tensor.contiguous() for name, tensor in encoder.model.state_dict().items()}, temporary)
+
+
+def _snapshot(encoder: Encoder, original: Encoder, kept: Path | None = None) -> Encoder:
+    """A copy in eval mode, without gradients, in the precision of the original: as it is now, or as it was `kept`."""
+    from safetensors.torch import load_file
+
+    model = copy.deepcopy(encoder.model)
+    if kept is not None:
+        model.load_state_dict(load_file(kept))
+        encoder = replace(encoder, sha256=sha256_file(kept))
+    return replace(encoder, model=model.to(original.model.dtype).requires_grad_(False).eval())
+
+
 # The loop
 
 
-def _run(job: _Job, n_processes: int) -> tuple[Generator, Encoder | None, Curves]:
+def _run(job: _Job, n_processes: int) -> tuple[Generator, dict[str, Encoder], Curves]:
     """What training gives, read back from the run's folder whether it took place now or earlier."""
     with exclusive(job.folder / ".lock"):  # another notebook may be at the same run: wait for it
         state = _read_state(job.folder)
@@ -256,12 +456,12 @@ def _run(job: _Job, n_processes: int) -> tuple[Generator, Encoder | None, Curves
         tuned = replace(tuned, model=trained.merge_and_unload())
     tuned.model.requires_grad_(False)
     tuned = replace(tuned, sha256=sha256_text(tuned.sha256, state["sha256"]))
-    learned = None
-    if job.encoder is not None:
-        learned = _trainable_encoder(job.encoder)
-        _load(state["tensors"], "encoder", learned.model)
-        learned.model.requires_grad_(False)
-        learned = replace(learned, sha256=sha256_text(learned.sha256, state["sha256"]))
+    learned = {}
+    for tower, encoder in job.encoders.items():
+        copied = _trainable_encoder(encoder)
+        _load(state["tensors"], tower, copied.model)
+        copied.model.requires_grad_(False)
+        learned[tower] = replace(copied, sha256=sha256_text(encoder.sha256, tower, state["sha256"]))
     return tuned, learned, state["curves"]
 
 
@@ -274,13 +474,13 @@ def _train(accelerator, job: _Job) -> None:
     for parameter in _parameters(trained).values():
         parameter.data = parameter.data.float()  # in bfloat16 most updates would be rounded away
     autocast = torch.autocast(device.type, dtype=dtype, enabled=settings.lora_rank is None and dtype != torch.float32)
-    encoder = None if job.encoder is None else _trainable_encoder(job.encoder)
-    parts = {"generator": trained} | ({} if encoder is None else {"encoder": encoder.model})
+    encoders = {tower: _trainable_encoder(encoder) for tower, encoder in job.encoders.items()}
+    parts = {"generator": trained} | {tower: encoder.model for tower, encoder in encoders.items()}
     for model in parts.values():
         model.train(settings.dropout)
     if trained.num_parameters() * settings.n_steps * settings.batch_size >= COMPILE_FROM_WORK:
         generation.compile_layers(generator)
-    rates = (settings.learning_rate, settings.encoder_learning_rate)
+    rates = (settings.learning_rate, *[settings.encoder_learning_rate] * len(encoders))
     optimizer = torch.optim.AdamW(
         [{"params": list(_parameters(model).values())} for model in parts.values()], weight_decay=settings.weight_decay
     )
@@ -301,7 +501,8 @@ def _train(accelerator, job: _Job) -> None:
             torch.manual_seed(int(np.random.SeedSequence([job.seed, step, rank]).generate_state(1)[0]))  # for dropout
             optimizer.zero_grad()
             rows = _batch(job.n_examples, settings, job.seed, step)[rank::world]
-            values = job.gradients(generator, encoder, rows, autocast)
+            prepared = {} if job.prepare is None else job.prepare(encoders, step)
+            values = job.gradients(generator, encoders, rows, autocast) | prepared
             if world > 1:
                 for parameter in parameters:
                     if parameter.grad is not None:
@@ -314,7 +515,7 @@ def _train(accelerator, job: _Job) -> None:
                     f"step {step + 1} of {settings.n_steps}: loss {values['loss']}, gradient norm "
                     f"{values['grad_norm']}: lower the learning rate or look at the examples of this step"
                 )
-            for group, rate in zip(optimizer.param_groups, rates, strict=False):
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * _rate_factor(settings, step)
             optimizer.step()
             for name, value in values.items():
@@ -357,13 +558,12 @@ def _train_in_processes(n_processes: int, job: _Job) -> None:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     with tempfile.TemporaryDirectory(prefix=".models.", dir=job.folder) as scratch:
-        saved = []
-        for part in (job.generator, job.encoder):
-            if part is not None:
-                saved.append((type(part.model), Path(scratch) / type(part).__name__, part.model.dtype))
-                part.model.save_pretrained(saved[-1][1])
-        bare = [part and replace(part, model=None) for part in (job.generator, job.encoder)]
-        arguments = (device, saved, replace(job, generator=bare[0], encoder=bare[1]))
+        saved = {}
+        for part, model in {"generator": job.generator, **job.encoders}.items():
+            saved[part] = (type(model.model), Path(scratch) / part, model.model.dtype)
+            model.model.save_pretrained(saved[part][1])
+        bare = {tower: replace(encoder, model=None) for tower, encoder in job.encoders.items()}
+        arguments = (device, saved, replace(job, generator=replace(job.generator, model=None), encoders=bare))
         launch = PrepareForLaunch(_process, "MULTI_CPU" if device == "cpu" else "MULTI_GPU")
         try:
             with patch_environment(world_size=n_processes, master_addr="127.0.0.1", master_port=port):
@@ -375,18 +575,17 @@ def _train_in_processes(n_processes: int, job: _Job) -> None:
             raise
 
 
-def _process(device: str, saved: list, job: _Job) -> None:
+def _process(device: str, saved: dict, job: _Job) -> None:
     """One of several training processes."""
     from accelerate import Accelerator
 
     accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no")
-    models = [
-        architecture.from_pretrained(folder, dtype=dtype, use_safetensors=True).to(accelerator.device).eval()
-        for architecture, folder, dtype in saved
-    ]
-    job = replace(job, generator=replace(job.generator, model=models[0]))
-    if job.encoder is not None:
-        job = replace(job, encoder=replace(job.encoder, model=models[1]))
+    models = {
+        part: architecture.from_pretrained(folder, dtype=dtype, use_safetensors=True).to(accelerator.device).eval()
+        for part, (architecture, folder, dtype) in saved.items()
+    }
+    encoders = {tower: replace(encoder, model=models[tower]) for tower, encoder in job.encoders.items()}
+    job = replace(job, generator=replace(job.generator, model=models["generator"]), encoders=encoders)
     _train(accelerator, job)
     accelerator.end_training()
 

@@ -21,7 +21,7 @@ LAYERS = (
     {"cache", "claims", "data", "models"},
     {"factbook", "formats", "presets", "record", "retrieval"},
     {"generation", "leaders", "plotting", "report"},
-    {"rag", "tasks"},
+    {"rag", "refresh", "tasks"},
     {"training"},
     {"run"},
     {"__main__"},
@@ -32,8 +32,8 @@ LATE = {("data", "factbook"), ("data", "formats")}
 
 HEAVY = {
     "bitsandbytes", "bm25s", "datasets", "evaluate", "faiss", "huggingface_hub", "ir_measures", "jinja2", "matplotlib",
-    "nbformat", "pandas", "papermill", "peft", "scipy", "sentence_transformers", "sklearn", "tokenizers", "torch",
-    "tqdm", "transformers", "yaml",
+    "nbformat", "pandas", "papermill", "peft", "ray", "scipy", "sentence_transformers", "sklearn", "tokenizers",
+    "torch", "tqdm", "transformers", "yaml",
 }  # fmt: skip
 VAGUE = re.compile(r"(.*_)?(utils?|helpers?|common|misc)")
 

@@ -297,17 +297,26 @@ def test_the_question_encoders_gradient_is_the_loss_s(llama, encoder, index):
 
     import torch
 
-    rows, job = [0, 2, 3, 5], training._Job(None, llama, encoder, SHORT, 0, 6, None)
+    rows, job = [0, 2, 3, 5], training._Job(None, llama, {"question": encoder}, SHORT, 0, 6, None)
     found = {}
     for how in ("cut", "whole"):
         learner = training._trainable_encoder(encoder)
         generator, _ = training._trainable_generator(job)
         if how == "cut":
-            arguments = (index, CORPUS, EXAMPLES, None, 3, "sequence", TEMPERATURE, 200)
-            training._rag_gradients(*arguments, generator, learner, rows, contextlib.nullcontext())
+            arguments = (
+                functools.partial(training._search, index),
+                CORPUS,
+                EXAMPLES,
+                None,
+                3,
+                "sequence",
+                TEMPERATURE,
+                200,
+            )
+            training._rag_gradients(*arguments, generator, {"question": learner}, rows, contextlib.nullcontext())
         else:
             batch = [EXAMPLES[row] for row in rows]
-            ids, scores = training._search(learner, index, [example.query for example in batch], 3)
+            ids, scores = training._search(index, {"question": learner}, [example.query for example in batch], 3)
             prompts = [
                 [generation.build_prompt(e.question, CORPUS[id]) for id in row]
                 for e, row in zip(batch, ids, strict=True)
@@ -424,7 +433,7 @@ def test_a_fixed_retriever_is_left_alone(llama, encoder, index, train):
     settings = dataclasses.replace(SHORT, n_steps=1)
     tuned, same, curves = train(llama, settings, index=None, retrieved=(ids, scores))
     assert same is encoder and distance(llama.model, tuned.model) > 0
-    assert not any(name.startswith("encoder") for name in saved_tensors())
+    assert not any(name.startswith("question") for name in saved_tensors())
     _, _, learned = train(llama, settings)
     assert curves["loss"] == pytest.approx(learned["loss"], rel=1e-4)  # 3 of the 4 columns
     assert curves["grad_norm"] < learned["grad_norm"]
@@ -491,7 +500,7 @@ def test_autograd_does_not_go_below_the_layers_that_are_trained(generators, arch
     base = generators(architecture)
     for lora_layers, expected in ((1, [False, True]), (2, [True, True]), (None, [True, True])):
         settings = dataclasses.replace(SHORT, lora_layers=lora_layers)
-        generator, trained = training._trainable_generator(training._Job(None, base, None, settings, 0, 1, None))
+        generator, trained = training._trainable_generator(training._Job(None, base, {}, settings, 0, 1, None))
         reached = []
         for layer in generator.model.get_decoder().layers:
             layer.register_forward_hook(functools.partial(note, reached))
@@ -634,7 +643,7 @@ def test_everything_that_matters_has_its_own_folder(monkeypatch, tmp_path, gener
 
     def noted(job, n_processes):
         folders.append(job.folder)
-        return job.generator, job.encoder, {}
+        return job.generator, job.encoders, {}
 
     monkeypatch.setattr(training, "_run", noted)
     llama = generators("llama")
@@ -697,7 +706,7 @@ def test_other_indexes(llama, encoder, train, description):
 
 def test_passages_that_an_approximate_index_does_not_find_are_left_out(encoder):
     few = retrieval.build_dense(encoder, CORPUS, "IVF6,Flat", 1)
-    ids, scores = training._search(training._trainable_encoder(encoder), few, ["Chad?", "Peru?"], 5)
+    ids, scores = training._search(few, {"question": training._trainable_encoder(encoder)}, ["Chad?", "Peru?"], 5)
     assert ids.shape == scores.shape == (2, 5) and {*ids.ravel()} <= {*CORPUS}
     assert scores.isinf().any() and not scores.isinf().all(1).any()
     rag.document_logprior(scores, TEMPERATURE).masked_fill(scores.isinf(), 0).sum().backward()

@@ -1,0 +1,269 @@
+"""End-to-end training: gradients reach the passage encoder, and the index follows it."""
+
+import contextlib
+import dataclasses
+import functools
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from test_training import (
+    CORPUS,
+    EXAMPLES,
+    SHORT,
+    TEMPERATURE,
+    cache_folder,
+    distance,
+    encoder,
+    generators,
+    interrupted,
+    llama,
+    require_same,
+    run_folder,
+    runs,
+    undisturbed,
+)
+
+from nbutils import generation, rag, refresh, retrieval, training
+from nbutils.errors import InputError
+
+__all__ = ["cache_folder", "encoder", "generators", "llama"]  # fixtures
+TEXTS = [retrieval.passage_text(passage) for passage in CORPUS.values()]
+
+
+@pytest.fixture
+def train(llama, encoder):
+    """Function refresh_every, ... -> what train_end2end returns."""
+
+    def run(refresh_every=3, settings=SHORT, **options):
+        options = {"temperature": TEMPERATURE, "n_docs": 3, **options}
+        return training.train_end2end(
+            llama, encoder, encoder, CORPUS, EXAMPLES, settings, refresh_every=refresh_every, **options
+        )
+
+    return run
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """List of (encoder, index) of every index that is made."""
+    seen, build = [], retrieval.build_dense
+
+    def recorded(encoder, *arguments, **options):
+        seen.append((encoder, build(encoder, *arguments, **options)))
+        return seen[-1][1]
+
+    monkeypatch.setattr(retrieval, "build_dense", recorded)
+    return seen
+
+
+def vectors(index):
+    return index.faiss_index.reconstruct_n(0, len(index.passage_ids))
+
+
+@pytest.mark.parametrize("marginalisation", training.MARGINALISATIONS)
+def test_all_three_parts_move_and_the_index_follows(llama, encoder, train, marginalisation):
+    tuned, question, passage, index, curves = train(marginalisation=marginalisation)
+    assert min(distance(encoder.model, question.model), distance(encoder.model, passage.model)) > 1e-3
+    assert distance(question.model, passage.model) > 1e-3
+    assert distance(llama.model, tuned.model) > 1e-3
+    assert len({encoder.sha256, question.sha256, passage.sha256}) == 3
+    assert curves["index_age"] == [0, 1, 2, 0, 1, 2, 0, 1]
+    assert curves["loss"][-1] < curves["loss"][0]
+    assert np.array_equal(vectors(index), retrieval.encode(passage, TEXTS, use_cache=False))
+    assert not list(run_folder().glob("snapshot-*"))
+
+
+def test_every_index_is_a_fresh_encoding_bit_for_bit(train, made):
+    """And an encoder with its dropout on, the fault of an earlier implementation, would be noticed."""
+    _, _, passage, _, _ = train()
+    assert len(made) == 4 and len({index.sha256 for _, index in made}) == 4  # the start, steps 3 and 6, the end
+    for snapshot, index in made:
+        assert np.array_equal(vectors(index), retrieval.encode(snapshot, TEXTS, use_cache=False))
+    assert not any(parameter.requires_grad for snapshot, _ in made[1:] for parameter in snapshot.model.parameters())
+    passage.model.train()
+    assert not np.allclose(vectors(made[-1][1]), retrieval.encode(passage, TEXTS, use_cache=False), atol=1e-3)
+
+
+def test_an_index_that_is_never_made_anew(train, made):
+    _, _, _, index, curves = train(None)
+    assert curves["index_age"] == list(range(SHORT.n_steps)) and len(made) == 2
+    assert not np.array_equal(vectors(made[0][1]), vectors(index))  # that of the end is the learned encoder's
+
+
+@pytest.mark.parametrize("tower", training.TOWERS)
+def test_one_tower_alone(encoder, train, tower):
+    _, question, passage, _, _ = train(3 if tower == "passage" else None, towers=(tower,))
+    moved, kept = (question, passage) if tower == "question" else (passage, question)
+    assert kept is encoder and distance(encoder.model, moved.model) > 1e-3
+
+
+def test_the_gradients_are_the_loss_s(llama, encoder):
+    """One whole graph gives both encoders the same gradients as the passes that meet at the scores."""
+    import torch
+
+    rows, found = [0, 2, 3, 5], {}
+    index = retrieval.build_dense(encoder, CORPUS)
+    both = {"question": encoder, "passage": encoder}
+    job = training._Job(None, llama, both, SHORT, 0, 6, None)
+    search = functools.partial(training._search_end2end, SimpleNamespace(index=index), CORPUS, both)
+    for how in ("cut", "whole"):
+        learners = {tower: training._trainable_encoder(encoder) for tower in both}
+        generator, _ = training._trainable_generator(job)
+        if how == "cut":
+            arguments = (search, CORPUS, EXAMPLES, None, 3, "token", TEMPERATURE, 200)
+            training._rag_gradients(*arguments, generator, learners, rows, contextlib.nullcontext())
+        else:
+            batch = [EXAMPLES[row] for row in rows]
+            ids, _ = retrieval.search_dense(index, encoder, [example.query for example in batch], 3)
+            asked = training._embed(learners["question"], [example.query for example in batch])
+            scores = torch.stack(
+                [
+                    training._embed(learners["passage"], [retrieval.passage_text(CORPUS[id]) for id in row]) @ vector
+                    for row, vector in zip(ids, asked, strict=True)
+                ]
+            )
+            prompts = [
+                [generation.build_prompt(example.question, CORPUS[id]) for id in row]
+                for example, row in zip(batch, ids, strict=True)
+            ]
+            parts = rag.answer_token_logprobs(generator, prompts, [example.answers[0] for example in batch])
+            prior = rag.document_logprior(scores, TEMPERATURE)
+            (-rag.token_logprob(prior, *parts).sum(-1).mean()).backward()
+        found[how] = {
+            (tower, name): parameter.grad
+            for tower, learner in learners.items()
+            for name, parameter in learner.model.named_parameters()
+            if parameter.grad is not None
+        }
+    assert found["cut"].keys() == found["whole"].keys() and len(found["cut"]) > 20
+    for name, gradient in found["whole"].items():
+        assert gradient.abs().max() > 0 or "key.bias" in name[1]
+        torch.testing.assert_close(found["cut"][name], gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_an_interrupted_run_goes_on_with_the_index_it_had(tmp_path, train):
+    """Checkpoints after 3 and 6 steps, new indexes before steps 2, 4 and 6: interrupted between them."""
+    whole, *rest = runs(tmp_path, lambda: train(2), undisturbed, interrupted(2), interrupted(5), interrupted(7))
+    for other in rest:
+        require_same((whole[0], whole[1], whole[4]), (other[0], other[1], other[4]))
+        assert np.array_equal(vectors(whole[3]), vectors(other[3]))
+
+
+def failing(monkeypatch, *numbers):
+    """The makings of an index with these numbers fail."""
+    asked, build = [], retrieval.build_dense
+
+    def build_or_fail(*arguments, **options):
+        asked.append(0)
+        if len(asked) in numbers:
+            raise RuntimeError("out of memory")
+        return build(*arguments, **options)
+
+    monkeypatch.setattr(retrieval, "build_dense", build_or_fail)
+
+
+def test_a_refresh_that_fails_is_tried_once_more(tmp_path, monkeypatch, train):
+    with monkeypatch.context() as patch:
+        failing(patch, 2)
+        tried = train()
+    (whole,) = runs(tmp_path, train, undisturbed)
+    assert tried[4] == whole[4]
+
+
+def test_a_refresh_that_fails_twice_stops_the_run_and_leaves_its_checkpoint(monkeypatch, train):
+    with monkeypatch.context() as patch:
+        failing(patch, 3, 4)  # the start, step 3, and step 6 in both tries
+        with pytest.raises(InputError, match=r"before step 7 the index could not be made anew, twice: out of memory"):
+            train()
+    assert training._read_state(run_folder())["step"] == 6
+    *_, curves = train()
+    assert len(curves["loss"]) == SHORT.n_steps
+
+
+# By Ray actors, while training goes on
+
+
+@pytest.fixture(scope="module")
+def ray():
+    ray = pytest.importorskip("ray")
+    yield ray
+    ray.shutdown()
+
+
+@pytest.mark.parametrize("n_actors", [1, 2])
+def test_actors_encode_as_one_does_here(ray, encoder, n_actors):
+    """With the weights of the moment at which they are asked, whatever becomes of the encoder afterwards."""
+    import torch
+
+    actors = refresh.start_actors(encoder, TEXTS, n_actors, n_threads=1)
+    learner = training._trainable_encoder(encoder)
+    with torch.no_grad():
+        for parameter in learner.model.parameters():
+            parameter.add_(0.01)
+    here = retrieval.encode(learner, TEXTS, use_cache=False)
+    submitted = refresh.submit(actors, learner)
+    with torch.no_grad():
+        for parameter in learner.model.parameters():
+            parameter.zero_()
+    there = refresh.collect(submitted)
+    refresh.stop_actors(actors)
+    if n_actors == 1:
+        assert np.array_equal(here, there)
+    np.testing.assert_allclose(here, there, atol=1e-6)
+    assert not np.allclose(there, retrieval.encode(encoder, TEXTS, use_cache=False), atol=1e-3)
+    with pytest.raises(RuntimeError, match="an actor that encodes passages failed"):
+        refresh.collect(refresh.submit(actors, learner))
+
+
+def test_the_index_of_actors_is_put_in_place_one_interval_later(ray, tmp_path, train, made):
+    *_, curves = train(2, n_actors=1)
+    assert curves["index_age"] == [0, 1, 2, 3, 2, 3, 2, 3]
+    (at_once,) = runs(tmp_path, lambda: train(2), undisturbed)
+    assert at_once[4]["loss"][:2] == curves["loss"][:2] and at_once[4]["loss"] != curves["loss"]
+    # Both trained alike up to step 2, so the snapshot is the same: one index was made there, the other here.
+    (first,) = {i for i, (_, index) in enumerate(made) if index.sha256 == made[1][1].sha256 and i > 1}
+    assert np.array_equal(vectors(made[1][1]), vectors(made[first][1]))
+
+
+def test_actors_that_die_are_replaced_and_nothing_is_lost(ray, tmp_path, monkeypatch, train):
+    (whole,) = runs(tmp_path, lambda: train(2, n_actors=1), undisturbed)
+    submit, started, start = refresh.submit, [], refresh.start_actors
+
+    def killed(actors, encoder):
+        submitted = submit(actors, encoder)
+        if len(started) == 1:
+            refresh.stop_actors(actors)
+        return submitted
+
+    monkeypatch.setattr(refresh, "submit", killed)
+    monkeypatch.setattr(refresh, "start_actors", lambda *options: started.append(0) or start(*options))
+    other = train(2, n_actors=1)
+    assert len(started) == 2
+    require_same((whole[0], whole[1], whole[4]), (other[0], other[1], other[4]))
+
+
+def test_an_interrupted_run_with_actors(ray, tmp_path, train):
+    whole, *rest = runs(tmp_path, lambda: train(2, n_actors=1), undisturbed, interrupted(5), interrupted(7))
+    for other in rest:
+        require_same((whole[0], whole[1], whole[4]), (other[0], other[1], other[4]))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"refresh_every": 8}, r"refresh_every = 8: give 1 to 7, or None"),
+        ({"refresh_every": 0}, r"refresh_every = 0"),
+        ({"towers": ("question",)}, r"the passage encoder does not learn"),
+        ({"n_actors": 1, "refresh_every": None}, r"n_actors = 1 with refresh_every = None"),
+        ({"towers": ()}, r"name one or both of question, passage"),
+        ({"towers": ("both",)}, r"name one or both of question, passage"),
+        ({"marginalisation": "documents"}, r"marginalisation 'documents' is unknown"),
+        ({"temperature": 0.0}, r"temperature = 0.0"),
+        ({"n_docs": 7}, r"n_docs = 7: the index has 6 passages"),
+        ({"settings": dataclasses.replace(SHORT, batch_size=0)}, r"batch_size = 0"),
+    ],
+)
+def test_bad_input_is_one_line(train, options, message):
+    with pytest.raises(InputError, match=message):
+        train(**options)
