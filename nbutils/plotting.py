@@ -55,6 +55,12 @@ COLOURS = {
     "2015 index": "#d55e00",
     "2025 index": "#d55e00",
     "tuned on 2015": "#e69f00",
+    "base": "#e69f00",
+    "IT": "#e69f00",
+    "R-ft": "#333333",
+    "RA-IT": "#0072b2",
+    "RA-DIT": "#d55e00",
+    "concatenation": "#cc79a7",
 }
 MARKERS = {
     "BM25": "s",
@@ -73,8 +79,26 @@ MARKERS = {
     "2015 index": "h",
     "2025 index": ">",
     "tuned on 2015": "v",
+    "base": "^",
+    "IT": "v",
+    "R-ft": "*",
+    "RA-IT": "p",
+    "RA-DIT": ">",
+    "concatenation": "8",
 }
-VARIANTS = frozenset(("closed-book, tuned", "best single passage", "Fast", "2015 index", "tuned on 2015"))
+VARIANTS = frozenset(
+    (
+        "closed-book, tuned",
+        "best single passage",
+        "Fast",
+        "2015 index",
+        "tuned on 2015",
+        "IT",
+        "R-ft",
+        "RA-IT",
+        "concatenation",
+    )
+)
 
 
 def set_style() -> None:

@@ -1,4 +1,4 @@
-"""RAG (Lewis et al. 2020): the two marginal likelihoods in log space, and decoding with each."""
+"""RAG (Lewis et al. 2020): the two marginal likelihoods in log space, and decoding with each; RA-DIT's LSR loss."""
 
 import copy
 import functools
@@ -23,6 +23,8 @@ MIXED_LOGITS = 2**21  # and of those that are mixed over the passages at once: t
 READING_TOKENS = 4096  # prompt tokens that compiled layers read at once
 SCORING_TOKENS = 32768  # prompt and answer tokens of which keys and values are copied at once
 
+DIRECTIONS = ("p_R||p_LSR", "p_LSR||p_R")  # of RA-DIT's KL divergence; the first is the paper's
+REDUCTIONS = ("mean", "sum", "elements")  # over questions, or as torch's kl_div has it: over questions and passages
 KEEPING = "sdpa_that_keeps"  # the attention by which compiled layers hand over their keys and values
 
 # Formulas. B questions, K passages, T answer tokens; natural logarithms throughout.
@@ -66,6 +68,57 @@ def document_posterior(log_prior, token_logprobs):
     log_prior (B, K), token_logprobs (B, K, T). Each token is weighed against the prior, not against its predecessors.
     """
     return (log_prior[..., None] + token_logprobs).log_softmax(1)
+
+
+def lsr_logprob(lm_logprobs, temperature: float = 0.01):
+    """log p_LSR(c|x,y) over the K passages, softmax of p_LM(y|c,x) / temperature, Lin et al. 2023 sec. 2.4: (B, K).
+
+    lm_logprobs (B, K) holds log p_LM(y|c,x) of whole answers. The paper exponentiates the *probability*: two passages
+    under which the answer is all but impossible count the same, however far apart their log-probabilities are.
+    """
+    if not temperature > 0:
+        raise InputError(f"LSR temperature = {temperature}: it divides probabilities and must be positive")
+    return (lm_logprobs.exp() / temperature).log_softmax(-1)
+
+
+def lsr_loss(
+    log_prior, lm_logprobs, temperature: float = 0.01, direction: str = DIRECTIONS[0], reduction: str = REDUCTIONS[0]
+):
+    """RA-DIT's loss of the retriever, KL(p_R(c|x) || p_LSR(c|x,y)), Lin et al. 2023 sec. 2.4: a scalar.
+
+    log_prior (B, K) is log p_R, whose gradient trains the retriever; lm_logprobs (B, K) as in `lsr_logprob`.
+    `direction` "p_LSR||p_R" and `reduction` "elements" (1/K of "mean") are what other implementations compute.
+    """
+    if direction not in DIRECTIONS or reduction not in REDUCTIONS:
+        known = f"one of {', '.join(DIRECTIONS)} and one of {', '.join(REDUCTIONS)}"
+        raise InputError(f"direction {direction!r} with reduction {reduction!r} is unknown: use {known}")
+    pair = (log_prior, lsr_logprob(lm_logprobs, temperature))
+    first, second = pair if direction == DIRECTIONS[0] else pair[::-1]
+    divergences = (first.exp() * (first - second)).sum(-1)  # (B,)
+    if reduction == "sum":
+        return divergences.sum()
+    return divergences.mean() / (log_prior.shape[-1] if reduction == "elements" else 1)
+
+
+def passage_logprobs(
+    generator: Generator, prompts: list[list[str]], answers: list[str], per_token: bool = False
+) -> np.ndarray:
+    """log p_LM(y|c,x) of each question's answer under each of its prompts, one a passage: (B, K), for `lsr_loss`.
+
+    The answer's own tokens count, not its ending, which a model without solved examples does not foresee. `per_token`
+    divides by their number: the probability of a text of fifty tokens is 0 under every passage. Equally many prompts a
+    question; results are kept by content, see `generation.answer_logprobs`.
+    """
+    n_docs = _require_prompts(prompts, equally_many=True)
+    flat, repeated = [prompt for row in prompts for prompt in row], [y for y in answers for _ in range(n_docs)]
+    token_logprobs = generation.answer_logprobs(generator, flat, repeated)
+    if generator.seq2seq:
+        counts = [len(row) - 1 for row in token_logprobs]
+    else:
+        bare = generator.tokenizer([f" {answer}" for answer in answers], add_special_tokens=False)["input_ids"]
+        counts = [len(ids) for ids in bare for _ in range(n_docs)]
+    totals = [row[:n].sum() / (n if per_token else 1) for row, n in zip(token_logprobs, counts, strict=True)]
+    return np.array(totals).reshape(len(prompts), n_docs)
 
 
 def answer_token_logprobs(generator: Generator, prompts: list[list[str]], answers: list[str]):
@@ -133,6 +186,8 @@ def sequence_candidates(
 def marginal(candidates: Candidates, log_prior: np.ndarray, fast: bool = False) -> np.ndarray:
     """log p(y|x) of each candidate, (C,): thorough, sum_z p(z|x) p(y|x,z) (Lewis et al. 2020 sec. 2.5).
 
+    This sum is also RA-DIT's and REPLUG's parallel in-context ensemble (Lin et al. 2023 sec. 2.1).
+
     Fast decoding takes p(y|x,z) as 0 where y was not in the beam of z. log_prior is (K',); with K' < K only the first
     K' passages count, and only what their beams hold: others get -inf, so that the scores are those of a search with
     K' passages. A passage with log prior -inf counts as not retrieved. The empty answer gets -inf as long as there is
@@ -157,6 +212,59 @@ def marginal(candidates: Candidates, log_prior: np.ndarray, fast: bool = False) 
 def best(candidates: Candidates, log_prior: np.ndarray, fast: bool = False) -> str:
     """The answer of RAG-Sequence: the candidate with the largest `marginal`, the first of equals."""
     return candidates.texts[int(marginal(candidates, log_prior, fast).argmax())]
+
+
+def option_logprobs(
+    generator: Generator, prompts: list[list[str]], options: list[list[str]], use_cache: bool = True
+) -> list[np.ndarray]:
+    """log p(y|x,z) of every option of a question under each of its prompts, the ending included: (C, K) arrays.
+
+    Constrained choice: the answer is the option with the largest sum over passages, `numpy.logaddexp` of these and
+    log p(z|x). Each prompt is read once. Results are kept by content, see `generation.generate`.
+    """
+    _require_prompts(prompts)
+    if len(options) != len(prompts) or not all(text.strip() for row in options for text in row or [""]):
+        raise InputError(f"{len(options)} lists of options for {len(prompts)} questions: give one each, none blank")
+
+    def compute() -> list:
+        return [row.tolist() for row in _option_logprobs(generator, prompts, options)]
+
+    if not use_cache:
+        return [np.array(row) for row in compute()]
+    texts = [part for row in options for part in (str(len(row)), *row)]
+    key = _key(generator, "options", [*prompts, texts])
+    return [np.array(row) for row in cached_json("rag", key, compute)]
+
+
+def _option_logprobs(generator: Generator, prompts: list[list[str]], options: list[list[str]]) -> list[np.ndarray]:
+    prompt_ids = _tokenise(generator, prompts, 1)
+    _compile_for(generator, prompt_ids)
+    results: list[np.ndarray] = [np.empty(0)] * len(prompts)
+    with _inference(), progress_bar(len(prompts), "Scoring options") as progress:
+        for block in _blocks(generator, prompt_ids, 1, 1):
+            n_docs = len(prompt_ids[block[0]])
+            read, features = _read(generator, [ids for row in block for ids in prompt_ids[row]])
+            rows, answers = [], []
+            for i, row in enumerate(block):
+                for ids in _answer_ids(generator, max(prompts[row], key=len), options[row]):
+                    rows += range(i * n_docs, (i + 1) * n_docs)
+                    answers += [ids] * n_docs
+            flat = _score(generator, read, features, rows, answers).cpu().double().numpy()
+            for row in block:
+                size = len(options[row]) * n_docs
+                results[row], flat = flat[:size].reshape(-1, n_docs), flat[size:]
+            progress.update(len(block))
+    return results
+
+
+def prior_over(pool: Sequence[str], ids: Sequence[str], log_prior: np.ndarray) -> np.ndarray:
+    """log p(z|x) over the passages of `pool`: that of `ids` in their places, -inf (not retrieved) elsewhere.
+
+    So that the candidates of a pool, read once, serve every retriever whose passages are in it.
+    """
+    spread = np.full(len(pool), -np.inf)
+    spread[[list(pool).index(id_) for id_ in ids]] = log_prior
+    return spread
 
 
 def _sequence_candidates(

@@ -1,4 +1,4 @@
-"""Tasks in one form: questions, claims and clues as what is searched, what is asked, and which answers count."""
+"""Tasks in one form: what is searched, what is asked, which answers count; instruction mixes and probes of them."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -11,6 +11,7 @@ from nbutils.data import CLAIM_LABELS, Claim, Clue, Passage, Question
 from nbutils.errors import InputError
 from nbutils.factbook import with_article
 from nbutils.generation import build_prompt
+from nbutils.paths import PROMPTS
 from nbutils.record import Record
 
 LABEL_ANSWERS = dict(zip(CLAIM_LABELS, ("true", "false", "unknown"), strict=True))
@@ -93,11 +94,13 @@ def draw(records: Sequence, n: int | None, seed: int, split: str, by: str | None
     return [record for name in sorted(groups) for record in groups[name][:size]]
 
 
-def prompts(items: Sequence[Item], ids: np.ndarray, corpus: dict[str, Passage]) -> list[list[str]]:
-    """For each item one prompt per retrieved passage: `ids` (B, K) -> B lists of K."""
+def prompts(
+    items: Sequence[Item], ids: np.ndarray | Sequence[Sequence[str]], corpus: dict[str, Passage]
+) -> list[list[str]]:
+    """For each item one prompt per retrieved passage: `ids` (B, K), or lists that may differ in length."""
     return [
         [build_prompt(item.question, corpus[id_]) for id_ in row]
-        for item, row in zip(items, np.asarray(ids).tolist(), strict=True)
+        for item, row in zip(items, ids.tolist() if isinstance(ids, np.ndarray) else ids, strict=True)
     ]
 
 
@@ -143,3 +146,159 @@ def record_answers(
             record.metric(
                 f"{metric}/{system}/{task}, seeds", np.mean(means), min(means), max(means), len(ids), interval
             )
+
+
+# Instruction tuning (RA-DIT): the same items in several wordings, with retrieved passages, a gold one, or none
+
+GOLD_CONTEXT, NO_CONTEXT = "reading", "closed-book"  # tasks that come with their own passage, and without any
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One item with one passage; `rank` is that of a retrieved passage, 0 the best."""
+
+    task: str
+    item: Item
+    rank: int
+
+
+def instances(
+    items: Mapping[str, Sequence[Item]],
+    order: Sequence[str],
+    n_items: int,
+    n_batches: int,
+    n_docs: int,
+    seed: int,
+) -> list[Instance]:
+    """`n_batches` batches of `n_items` x `n_docs` instances, each of one task, as `interleave` draws them.
+
+    One instance a passage (Lin et al. 2023 sec. 2.3): an item stands there with each of its `n_docs` passages. Of the
+    tasks that have a passage of their own or none, a batch holds as many items as it has instances.
+    """
+    size, rows = n_items * n_docs, []
+    for place, item in enumerate(interleave(items, order, size, n_batches, seed)):
+        number, task = place % size, order[place // size % len(order)]
+        if task in (GOLD_CONTEXT, NO_CONTEXT):
+            rows.append(Instance(task, item, 0))
+        elif number < n_items:
+            rows += [Instance(task, item, rank) for rank in range(n_docs)]
+    return rows
+
+
+def instruct(
+    rows: Sequence[Instance], corpus: dict[str, Passage], seed: int, ids: Sequence[Sequence[str]] | None = None
+) -> tuple[list[str], list[str]]:
+    """Prompts "Background: {passage}, blank line, {instruction}" and answers; the wording of each is drawn by `seed`.
+
+    `ids` has the retrieved passages of each row, best first. None is instruction tuning without retrieval: the same
+    rows and wordings, of which only the reading tasks keep their passage.
+    """
+    rng, prompts = np.random.default_rng(seed), []
+    for number, row in enumerate(rows):
+        passage = None
+        if row.task == GOLD_CONTEXT:
+            passage = corpus[row.item.gold_passages[0]]
+        elif row.task != NO_CONTEXT and ids is not None:
+            passage = corpus[ids[number][row.rank]]
+        known = wordings(row.task)
+        prompts.append(instruction_prompt(row.item.question, known[rng.integers(len(known))], passage))
+    return prompts, [row.item.answers[0] for row in rows]
+
+
+def instruction_prompt(question: str, wording: str, passage: Passage | None = None) -> str:
+    """The prompt of `generation.build_prompt` with a `wording` in place of its "Question: ... Answer:"."""
+    background = build_prompt(question, passage).removesuffix(build_prompt(question))
+    return background + wording.replace("{question}", question)
+
+
+def concatenated_prompt(question: str, passages: Sequence[Passage]) -> str:
+    """One prompt with all passages, the last one's place for the best: `passages` come best first."""
+    rest = "".join(instruction_prompt("", "", passage) for passage in reversed(passages))
+    return rest + build_prompt(question)
+
+
+def wordings(task: str) -> list[str]:
+    """The ways in which a task is put, from `nbutils/prompts/instructions_<task>.txt`; a line "---" divides them."""
+    path = PROMPTS / f"instructions_{task}.txt"
+    if not path.is_file():
+        raise InputError(f"task {task!r} has no wordings: write {path.name}")
+    return path.read_text(encoding="utf-8").removesuffix("\n").split("\n---\n")
+
+
+def halves(corpus: Mapping[str, Passage], ids: Sequence[str], max_words: int) -> list[Item]:
+    """Passages as their own teachers: their first words are searched and shown, their last ones are the answer.
+
+    Half of a passage each, at most `max_words`; Lin et al. 2023 sec. 2.4 takes the first and the last 50 tokens.
+    """
+    items = []
+    for id_ in ids:
+        words = corpus[id_].text.split()
+        if len(words) < 2:
+            raise InputError(f"passage {id_!r} is a single word: it has no second half")
+        size = min(max_words, len(words) // 2)
+        first, second = " ".join(words[:size]), " ".join(words[-size:])
+        items.append(Item(id_, first, first, (second,), ()))
+    return items
+
+
+def mixed_rows(sizes: Sequence[int], shares: Sequence[float], n: int, seed: int) -> list[int]:
+    """`n` row numbers of several sources that stand one after the other, drawn by `seed`, by the share of each.
+
+    A source's rows come in an order of their own, and again from the start when all have been.
+    """
+    if len(sizes) != len(shares) or min(shares) < 0 or abs(sum(shares) - 1) > 1e-9:
+        raise InputError(f"shares {list(shares)} of {len(sizes)} sources: give one to each, 1 in all")
+    rng, starts = np.random.default_rng(seed), np.cumsum([0, *sizes])
+    counts = np.diff(np.round(n * np.cumsum([0, *shares])).astype(int))
+    rows = [
+        starts[source] + np.resize(rng.permutation(size), count)
+        for source, (size, count) in enumerate(zip(sizes, counts, strict=True))
+        if count
+    ]
+    return rng.permutation(np.concatenate(rows)).tolist()
+
+
+# Probes
+
+
+def counterfactual(
+    questions: Sequence[Question], corpus: Mapping[str, Passage], pool: Sequence[Question], seed: int
+) -> dict[str, tuple[Passage, str]]:
+    """{question id: (its gold passage with another answer in place of the right one, that answer)}.
+
+    The other answer is one that some question of `pool` about the same field has, drawn by `seed`. Left out are
+    questions without one, whose gold passage lacks the answer word for word, or names a second right one.
+    """
+    rng, found = np.random.default_rng(seed), {}
+    for question, others in zip(questions, _answers_of_others(questions, pool), strict=True):
+        passage = corpus[question.gold_passages[0]]
+        answer = next((text for text in question.answers if text in passage.text), None)
+        if answer is None or not others:
+            continue
+        other = others[rng.integers(len(others))]
+        text = passage.text.replace(answer, other)
+        if not any(right in text or right in other for right in question.answers):
+            found[question.id] = Passage(passage.title, text), other
+    return found
+
+
+def choices(questions: Sequence[Question], pool: Sequence[Question], n_choices: int, seed: int) -> dict[str, list[str]]:
+    """{question id: its first answer and `n_choices` - 1 wrong ones}; questions for which there are fewer are left out.
+
+    The wrong ones are answers of `pool` to the same field. The right one stands first: who chooses by likelihood does
+    not see the order.
+    """
+    rng, found = np.random.default_rng(seed), {}
+    for question, others in zip(questions, _answers_of_others(questions, pool), strict=True):
+        if len(others) >= n_choices - 1:
+            chosen = rng.choice(len(others), n_choices - 1, replace=False)
+            found[question.id] = [question.answers[0], *(others[i] for i in chosen)]
+    return found
+
+
+def _answers_of_others(questions: Sequence[Question], pool: Sequence[Question]) -> list[list[str]]:
+    """For each question the first answers in `pool` to the same field that are not among its own."""
+    by_field: dict[str, dict[str, None]] = {}
+    for question in pool:
+        by_field.setdefault(question.field, {})[question.answers[0]] = None
+    return [[text for text in by_field.get(q.field, ()) if text not in q.answers] for q in questions]

@@ -1,4 +1,4 @@
-"""Training: LoRA or full fine-tuning, RAG's joint training of question encoder and generator, and end to end.
+"""Training: LoRA or full fine-tuning, RAG's joint training of question encoder and generator, end to end, and LSR.
 
 Every run has a folder `data/cache/training/<key>`, where the key is a digest of all that the result depends on. While
 the run lasts, the folder holds its latest checkpoint; afterwards, what was learned. An interrupted run goes on from its
@@ -68,7 +68,7 @@ class _Job:
     """A run; several processes get it with the models left out."""
 
     folder: Path
-    generator: Generator
+    generator: Generator | None  # None: no generator takes part
     encoders: dict[str, Encoder]  # those that learn, by tower; none: nothing is learned about retrieval
     settings: Settings
     seed: int
@@ -249,6 +249,53 @@ def train_end2end(
     return tuned, now["question"], now["passage"], start, curves
 
 
+def train_lsr(
+    encoder: Encoder,
+    index: DenseIndex,
+    corpus: dict[str, Passage],
+    queries: list[str],
+    passage_ids: np.ndarray,
+    lm_logprobs: np.ndarray,
+    settings: Settings,
+    temperature: float = 1.0,
+    lsr_temperature: float = 0.01,
+    direction: str = rag.DIRECTIONS[0],
+    reduction: str = rag.REDUCTIONS[0],
+    passage_encoder: Encoder | None = None,
+    seed: int = 0,
+) -> tuple[Encoder, Encoder | None, Curves]:
+    """A copy of the question encoder trained to prefer the passages that a language model prefers, RA-DIT's R-ft.
+
+    The loss is KL(p_R||p_LSR), Lin et al. 2023 sec. 2.4. For each of the N `queries`, `passage_ids` (N, K) are the
+    candidates, retrieved once, and `lm_logprobs` (N, K) the language model's log p(y|c,x) of the right answer under
+    each, computed once: no language model takes part here. p_R is the softmax over the K candidates of their inner
+    products divided by `temperature`. Passage vectors are those of `index` and stay as they are; with a
+    `passage_encoder` it learns too (the paper's ablation): its copy is returned, and the index has to be built anew.
+    Of the settings, `encoder_learning_rate` is the one that counts.
+
+    Curves: `loss` (nats), `grad_norm` (before clipping) and `top_prior` (mean of max_c p_R).
+    Raises InputError for arrays that do not fit, scores that are no log-probabilities, and as `train_rag`.
+    """
+    _require_settings(settings, None, 1)
+    _require_index(encoder, index, corpus, 1)
+    positions, lm_logprobs = _require_lsr(index, queries, passage_ids, lm_logprobs)
+    for name, value in {"temperature": temperature, "lsr_temperature": lsr_temperature}.items():
+        if not value > 0:
+            raise InputError(f"{name} = {value}: give a number above 0")
+    learners = {"question": encoder} | ({} if passage_encoder is None else {"passage": passage_encoder})
+    conventions = [f"{e.sha256} {e.model.dtype} {e.pooling} {e.normalise} {e.max_length}" for e in learners.values()]
+    texts = [] if passage_encoder is None else [part for p in corpus.values() for part in (p.title, p.text)]
+    method = f"LSR {temperature!r} {lsr_temperature!r} {direction} {reduction} {seed} {settings!r}"
+    arrays = [str(positions.tolist()), str(lm_logprobs.tolist())]
+    content = [*conventions, index.sha256, *arrays, "\0", *queries, "\0", *texts]
+    folder = paths.CACHE / "training" / sha256_text(method, SOURCES, *content)
+    loss = functools.partial(rag.lsr_loss, temperature=lsr_temperature, direction=direction, reduction=reduction)
+    gradients = functools.partial(_lsr_gradients, index, corpus, queries, positions, lm_logprobs, temperature, loss)
+    job = _Job(folder, None, learners, settings, seed, len(queries), gradients)
+    _, learned, curves = _run(job, 1)
+    return learned["question"], learned.get("passage"), curves
+
+
 # Gradients of one step
 
 
@@ -310,6 +357,26 @@ def _rag_gradients(
         hits = [not {*row}.isdisjoint(example.gold_passages) for row, example in zip(ids.tolist(), batch, strict=True)]
         values["gold_recall"] = sum(hits) / len(hits)
     return values
+
+
+def _lsr_gradients(
+    index, corpus, queries, positions, lm_logprobs, temperature, loss, generator, encoders, rows, autocast
+) -> dict[str, float]:
+    import torch
+
+    asked = _embed(encoders["question"], [queries[row] for row in rows])  # (B, D)
+    unique, places = np.unique(positions[rows], return_inverse=True)
+    if "passage" in encoders:
+        separator = encoders["passage"].title_separator
+        texts = [retrieval.passage_text(corpus[id], separator) for id in index.passage_ids[unique].tolist()]
+        found = _embed(encoders["passage"], texts)
+    else:
+        found = torch.from_numpy(index.faiss_index.reconstruct_batch(unique)).to(asked.device)
+    candidates = found[torch.from_numpy(places.reshape(len(rows), -1)).to(found.device)]  # (B, K, D)
+    log_prior = rag.document_logprior((asked[:, None] * candidates).sum(-1), temperature)
+    value = loss(log_prior, torch.tensor(lm_logprobs[rows], dtype=log_prior.dtype, device=log_prior.device))
+    value.backward()
+    return {"loss": value.item(), "top_prior": log_prior.exp().amax(-1).mean().item()}
 
 
 def _search(index: DenseIndex, encoders: dict[str, Encoder], queries: list[str], n_docs: int):
@@ -438,7 +505,7 @@ def _snapshot(encoder: Encoder, original: Encoder, kept: Path | None = None) -> 
 # The loop
 
 
-def _run(job: _Job, n_processes: int) -> tuple[Generator, dict[str, Encoder], Curves]:
+def _run(job: _Job, n_processes: int) -> tuple[Generator | None, dict[str, Encoder], Curves]:
     """What training gives, read back from the run's folder whether it took place now or earlier."""
     with exclusive(job.folder / ".lock"):  # another notebook may be at the same run: wait for it
         state = _read_state(job.folder)
@@ -446,17 +513,18 @@ def _run(job: _Job, n_processes: int) -> tuple[Generator, dict[str, Encoder], Cu
             if n_processes == 1:
                 from accelerate import Accelerator
 
-                _train(Accelerator(cpu=job.generator.model.device.type == "cpu", mixed_precision="no"), job)
+                _train(Accelerator(cpu=_device(job).type == "cpu", mixed_precision="no"), job)
             else:
                 _train_in_processes(n_processes, job)
             state = _read_state(job.folder)
-    tuned, trained = _trainable_generator(job)
-    _load(state["tensors"], "generator", trained)
-    if job.settings.lora_rank is not None and not _quantised(tuned):  # 4-bit weights would lose what is merged in
-        tuned = replace(tuned, model=trained.merge_and_unload())
-    tuned.model.requires_grad_(False)
-    tuned = replace(tuned, sha256=sha256_text(tuned.sha256, state["sha256"]))
-    learned = {}
+    tuned, learned = None, {}
+    if job.generator is not None:
+        tuned, trained = _trainable_generator(job)
+        _load(state["tensors"], "generator", trained)
+        if job.settings.lora_rank is not None and not _quantised(tuned):  # 4-bit weights would lose what is merged in
+            tuned = replace(tuned, model=trained.merge_and_unload())
+        tuned.model.requires_grad_(False)
+        tuned = replace(tuned, sha256=sha256_text(tuned.sha256, state["sha256"]))
     for tower, encoder in job.encoders.items():
         copied = _trainable_encoder(encoder)
         _load(state["tensors"], tower, copied.model)
@@ -469,18 +537,21 @@ def _train(accelerator, job: _Job) -> None:
     """Train from the folder's checkpoint or from the start; the main process leaves the result in the folder."""
     import torch
 
-    settings, device, dtype = job.settings, job.generator.model.device, job.generator.model.dtype
-    generator, trained = _trainable_generator(job)
-    for parameter in _parameters(trained).values():
-        parameter.data = parameter.data.float()  # in bfloat16 most updates would be rounded away
-    autocast = torch.autocast(device.type, dtype=dtype, enabled=settings.lora_rank is None and dtype != torch.float32)
+    settings, device, generator, autocast, parts = job.settings, _device(job), None, None, {}
+    if job.generator is not None:
+        generator, parts["generator"] = _trainable_generator(job)
+        for parameter in _parameters(parts["generator"]).values():
+            parameter.data = parameter.data.float()  # in bfloat16 most updates would be rounded away
+        dtype = job.generator.model.dtype
+        whole = settings.lora_rank is None and dtype != torch.float32
+        autocast = torch.autocast(device.type, dtype=dtype, enabled=whole)
+        if parts["generator"].num_parameters() * settings.n_steps * settings.batch_size >= COMPILE_FROM_WORK:
+            generation.compile_layers(generator)
     encoders = {tower: _trainable_encoder(encoder) for tower, encoder in job.encoders.items()}
-    parts = {"generator": trained} | {tower: encoder.model for tower, encoder in encoders.items()}
+    parts |= {tower: encoder.model for tower, encoder in encoders.items()}
     for model in parts.values():
         model.train(settings.dropout)
-    if trained.num_parameters() * settings.n_steps * settings.batch_size >= COMPILE_FROM_WORK:
-        generation.compile_layers(generator)
-    rates = (settings.learning_rate, *[settings.encoder_learning_rate] * len(encoders))
+    rates = [settings.learning_rate if part == "generator" else settings.encoder_learning_rate for part in parts]
     optimizer = torch.optim.AdamW(
         [{"params": list(_parameters(model).values())} for model in parts.values()], weight_decay=settings.weight_decay
     )
@@ -526,6 +597,10 @@ def _train(accelerator, job: _Job) -> None:
     if main:
         _write_state(job.folder, parts, None, settings.n_steps, curves)
     accelerator.wait_for_everyone()
+
+
+def _device(job: _Job):
+    return (job.generator or next(iter(job.encoders.values()))).model.device
 
 
 def _batch(n_examples: int, settings: Settings, seed: int, step: int) -> list[int]:
@@ -721,7 +796,7 @@ def _require_answers(answers: list[str]) -> None:
             raise InputError(f"answer number {number} is empty: there is nothing to learn from it")
 
 
-def _require_settings(settings: Settings, generator: Generator, n_processes: int) -> None:
+def _require_settings(settings: Settings, generator: Generator | None, n_processes: int) -> None:
     import torch
 
     for name in ("n_steps", "batch_size", "lora_rank", "lora_layers", "batch_tokens", "checkpoint_every"):
@@ -732,6 +807,8 @@ def _require_settings(settings: Settings, generator: Generator, n_processes: int
         raise InputError(f"warmup_steps = {settings.warmup_steps}: give less than n_steps = {settings.n_steps}")
     if n_processes < 1 or settings.batch_size % n_processes:
         raise InputError(f"batch_size = {settings.batch_size} cannot be shared out equally to {n_processes} processes")
+    if generator is None:
+        return
     if generator.model.device.type == "cuda" and n_processes > torch.cuda.device_count():
         raise InputError(f"n_processes = {n_processes}: this machine has {torch.cuda.device_count()} GPUs")
     if settings.lora_rank is None:
@@ -776,6 +853,32 @@ def _require_retrieved(retrieved, corpus: dict[str, Passage], n_examples: int, n
     return ids, scores
 
 
+def _require_lsr(index: DenseIndex, queries: list[str], passage_ids, lm_logprobs) -> tuple[np.ndarray, np.ndarray]:
+    """Positions of the passages in the index, (N, K), and the scores (N, K), found to be sound."""
+    passage_ids, lm_logprobs = np.asarray(passage_ids), np.asarray(lm_logprobs, dtype=np.float64)
+    if (
+        not queries
+        or passage_ids.ndim != 2
+        or passage_ids.shape != lm_logprobs.shape
+        or len(queries) != len(lm_logprobs)
+    ):
+        raise InputError(
+            f"passages {passage_ids.shape} and scores {lm_logprobs.shape} of {len(queries)} queries: give (N, K) each"
+        )
+    if passage_ids.shape[1] < 2:
+        raise InputError("one passage a query: there is nothing to prefer, give at least 2")
+    if not (np.isfinite(lm_logprobs) & (lm_logprobs < 1e-3)).all():
+        raise InputError("lm_logprobs must be natural logarithms of probabilities, finite and not above 0")
+    places = {id: place for place, id in enumerate(index.passage_ids.tolist())}
+    unknown = {*passage_ids.ravel().tolist()} - places.keys()
+    if unknown:
+        raise InputError(f"passage {min(unknown)!r} is not in the index: give those that were searched in it")
+    return np.vectorize(places.__getitem__, otypes=[np.int64])(passage_ids), lm_logprobs
+
+
 # Of `rag` what training uses: a change in decoding is no reason to train again. `generation` is in its identity.
-_OF_RAG = (rag.document_logprior, rag.sequence_logprob, rag.token_logprob, rag.answer_token_logprobs)
+_OF_RAG = (
+    rag.document_logprior, rag.sequence_logprob, rag.token_logprob, rag.answer_token_logprobs, rag.lsr_logprob,
+    rag.lsr_loss,
+)  # fmt: skip
 SOURCES = sha256_source(sys.modules[__name__], *_OF_RAG, retrieval.embed, retrieval.batches_by_length)

@@ -167,6 +167,9 @@ SAME = {
     "2025 index": "RAG-Sequence",
     "2015 index": "Fast",
     "tuned on 2015": "closed-book, tuned",
+    "base": "closed-book",
+    "IT": "closed-book, tuned",
+    "RA-DIT": "RAG-Sequence",
 }  # two names of one method
 
 

@@ -75,6 +75,20 @@ def test_presets_of_rag_fit_together(scale):
     assert dpr in ([True, True], [False, False]) and preset.temperature == (1.0 if any(dpr) else 0.05)
 
 
+@pytest.mark.parametrize("scale", SCALES)
+def test_presets_of_ra_dit_fit_together(scale):
+    preset = presets.load_preset("03_ra_dit", scale, {})
+    assert preset.dataset == "factbook" or formats.is_known(preset.dataset)
+    assert (preset.index == retrieval.EXACT) == (preset.search_effort is None)
+    assert retrieval.index_bytes(preset.n_passages or 21_015_300, 768, preset.index) < 90e9
+    assert len(preset.n_docs_eval) == 2 and list(preset.n_docs_eval) == sorted(set(preset.n_docs_eval))
+    assert preset.warmup_steps < min(preset.tuning_steps, preset.retriever_steps) and 0 <= preset.corpus_share <= 1
+    assert preset.warmup_steps < preset.steps_both and preset.lsr_temperature == 0.01  # the paper's
+    assert preset.quantize is None or preset.lora_rank is not None
+    assert preset.n_questions is None or preset.n_few <= preset.n_questions
+    assert preset.n_retrieval is None or (preset.n_questions or 0) <= preset.n_retrieval
+
+
 def test_several_counts_are_checked_each():
     given = presets.load_preset("01_rag", "tiny", {"n_docs_eval": (3, 6), "temperature": 0.01})
     assert (given.n_docs_eval, given.temperature) == ((3, 6), 0.01)

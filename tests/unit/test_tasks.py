@@ -75,3 +75,94 @@ def test_scores_of_answers_are_means_over_seeds_beside_chance():
     assert record["metrics"][f"{name}, shuffled answers"]["value"] < 0.5  # the right answers to other claims
     tasks.record_answers(record, "exact_match", "RAG-Token", "one seed", items, [right])
     assert "exact_match/RAG-Token/one seed, seeds" not in record["metrics"]
+
+
+# Instruction tuning
+
+PEOPLE = Passage("Peru", "Capital: Lima. Currency: sol. The old capital was Cuzco.")
+SANDS = Passage("Chad", "Capital: N'Djamena. Currency: franc.")
+LAND = {"p1": PEOPLE, "p2": SANDS}
+
+
+def asked(id_, text, answer, gold, field="capital", split="train"):
+    return Question(id_, text, (answer,), (gold,), "fact", split, field)
+
+
+def test_one_instance_a_passage_and_one_task_a_batch():
+    items = {name: tasks.question_items([QUESTION] * 9) for name in ("questions", "reading", "closed-book")}
+    rows = tasks.instances(items, ("questions", "reading", "closed-book"), 2, 4, 3, seed=0)
+    assert [(row.task, row.rank) for row in rows] == [
+        *[("questions", rank) for _ in range(2) for rank in range(3)],
+        *[("reading", 0)] * 6,
+        *[("closed-book", 0)] * 6,
+        *[("questions", rank) for _ in range(2) for rank in range(3)],
+    ]
+
+
+def test_the_same_instructions_with_and_without_retrieved_passages():
+    items = tasks.question_items([asked("q1", "What is the capital of Peru?", "Lima", "p1")])
+    rows = [tasks.Instance(task, items[0], rank) for task in ("questions", "reading", "closed-book") for rank in (0, 1)]
+    with_passages, answers = tasks.instruct(rows, LAND, 0, [["p2", "p1"]] * 6)
+    without, same = tasks.instruct(rows, LAND, 0)
+    assert answers == same == ["Lima"] * 6
+    passages = [SANDS.text, PEOPLE.text, PEOPLE.text, PEOPLE.text, None, None]
+    for prompt, bare, passage, row in zip(with_passages, without, passages, rows, strict=True):
+        assert prompt.endswith(bare) or row.task == "reading"
+        assert prompt.startswith("Background: ") == (passage is not None) and (passage or "") in prompt
+        assert bare.startswith("Background: ") == (row.task == "reading")
+        assert "What is the capital of Peru?" in bare
+    many, _ = tasks.instruct([rows[4]] * 40, LAND, 0)
+    assert set(many) == {wording.replace("{question}", items[0].question) for wording in tasks.wordings("closed-book")}
+    assert many != tasks.instruct([rows[4]] * 40, LAND, 1)[0]
+
+
+@pytest.mark.parametrize("task", ["questions", "reading", "closed-book", "verification", "long-form", "continuation"])
+def test_wordings_are_files_that_say_what_is_asked(task):
+    known = tasks.wordings(task)
+    assert len(known) == len(set(known)) and all(wording.count("{question}") == 1 for wording in known)
+    assert known[0] == ("{question}" if task == "continuation" else "Question: {question}\nAnswer:")
+    assert all(wording == wording.rstrip() and "\n\n" not in wording for wording in known)
+
+
+def test_prompts_by_exact_string():
+    wording = tasks.wordings("questions")[1]
+    assert tasks.instruction_prompt("Where?", wording, SANDS) == f"Background: Chad. {SANDS.text}\n\nQ: Where?\nA:"
+    assert tasks.concatenated_prompt("Where?", [PEOPLE, SANDS]) == (
+        f"Background: Chad. {SANDS.text}\n\nBackground: Peru. {PEOPLE.text}\n\nQuestion: Where?\nAnswer:"
+    )
+    with pytest.raises(InputError, match=r"task 'poems' has no wordings: write instructions_poems\.txt"):
+        tasks.wordings("poems")
+
+
+def test_a_passage_teaches_by_its_two_ends():
+    (item,) = tasks.halves(LAND, ["p1"], 25)
+    assert (item.query, item.answers) == ("Capital: Lima. Currency: sol.", ("old capital was Cuzco.",))
+    (item,) = tasks.halves(LAND, ["p1"], 2)
+    assert (item.query, item.answers, item.gold_passages) == ("Capital: Lima.", ("was Cuzco.",), ())
+    with pytest.raises(InputError, match="passage 'p3' is a single word"):
+        tasks.halves({"p3": Passage("A", "word")}, ["p3"], 25)
+
+
+def test_a_mix_has_its_shares():
+    rows = tasks.mixed_rows([3, 5], [0.25, 0.75], 40, 0)
+    counts = [rows.count(row) for row in range(8)]
+    assert sum(counts[:3]) == 10 and sum(counts[3:]) == 30 and counts[3:] == [6] * 5 and set(counts[:3]) == {3, 4}
+    assert rows != tasks.mixed_rows([3, 5], [0.25, 0.75], 40, 1) and rows == tasks.mixed_rows(
+        [3, 5], [0.25, 0.75], 40, 0
+    )
+    assert set(tasks.mixed_rows([3, 5], [0, 1], 20, 0)) == set(range(3, 8))
+    with pytest.raises(InputError, match="give one to each, 1 in all"):
+        tasks.mixed_rows([3, 5], [0.5, 0.6], 20, 0)
+
+
+def test_planted_answers_and_options():
+    lima, chad = asked("q1", "?", "Lima", "p1"), asked("q2", "?", "N'Djamena", "p2")
+    sol, twice = asked("q3", "?", "sol", "p1", "currency"), asked("q4", "?", "Quito", "p1")
+    lonely = asked("q5", "?", "franc", "p2", "nothing else")
+    pool = [lima, chad, sol]
+    planted = tasks.counterfactual([lima, sol, twice, lonely], LAND, pool, 0)
+    assert planted == {"q1": (Passage("Peru", PEOPLE.text.replace("Lima", "N'Djamena")), "N'Djamena")}
+    second = Question("q6", "?", ("Lima", "Cuzco"), ("p1",), field="capital")  # its other answer would remain
+    assert tasks.counterfactual([second], LAND, pool, 0) == {}
+    assert tasks.choices([lima, sol], pool, 2, 0) == {"q1": ["Lima", "N'Djamena"]}
+    assert tasks.choices([lima], pool, 3, 0) == {}

@@ -1,0 +1,125 @@
+"""Notebook 03 at smoke and with small models; every parameter matters; its equations are what the library computes."""
+
+import checkpoints
+import nbformat
+import numpy as np
+import pytest
+
+from nbutils import claims, data, paths, rag, record, run
+
+NOTEBOOK = paths.NOTEBOOKS / "03_ra_dit.ipynb"
+
+
+def results(folder, scale="smoke", **parameters):
+    """The record of one run into `folder`, without timings, versions and device."""
+    place = run.run_notebook(NOTEBOOK, scale, parameters, folder)
+    return record.without_volatile(record.load_record(place / "record.json"))
+
+
+@pytest.fixture(scope="module")
+def method():
+    """What the notebook's method cells define."""
+    names = {"np": np}
+    for cell in nbformat.read(NOTEBOOK, as_version=4).cells:
+        if cell.metadata.get("tags") == ["method"]:
+            exec(cell.source, names)
+    return names
+
+
+def test_method_cells_are_the_library(method):
+    import torch
+
+    rng = np.random.default_rng(0)
+    scores, p_lm, tau_r, tau = rng.normal(size=5), rng.uniform(0.01, 0.4, size=5), 0.3, 0.02
+    p_r, p_lsr = method["p_R"](scores, tau_r), method["p_LSR"](p_lm, tau)
+    log_prior = rag.document_logprior(torch.tensor(scores)[None], tau_r)
+    lm = torch.tensor(np.log(p_lm))[None]
+    assert np.allclose(p_r, log_prior[0].exp(), atol=1e-6)
+    assert np.allclose(p_lsr, rag.lsr_logprob(lm, tau)[0].exp(), atol=1e-6)
+    loss = rag.lsr_loss(log_prior.double(), lm, tau).item()
+    assert method["loss"](p_r, p_lsr) == pytest.approx(loss, rel=1e-5)
+    # Planted faults: the reversed divergence, the temperature dropped.
+    assert method["loss"](p_lsr, p_r) != pytest.approx(loss, rel=1e-2)
+    assert not np.allclose(method["p_LSR"](p_lm, 1.0), p_lsr, atol=1e-2)
+
+
+def test_the_ensemble_is_rag_sequence_s_sum(method):
+    rng = np.random.default_rng(1)
+    p_r, p_lm = rng.dirichlet(np.ones(4)), rng.uniform(0, 1, size=(3, 4))
+    found = rag.Candidates(["a", "b", "c"], np.log(p_lm), np.ones((3, 4), dtype=bool))
+    assert np.allclose(np.log(method["ensemble"](p_r, p_lm)), rag.marginal(found, np.log(p_r)))
+
+
+@pytest.mark.notebook
+def test_smoke_with_the_embedded_models(tmp_path):
+    first = results(tmp_path)
+    folder = tmp_path / "smoke" / NOTEBOOK.stem
+    assert first["claims"].keys() == {id_ for id_ in claims.load_claims() if id_.startswith("03.")}
+    assert all(outcome["verdict"] == claims.NOT_TESTED for outcome in first["claims"].values())
+    assert first["figures"].keys() == {
+        "retriever", "retriever_variants", "systems", "concatenation", "wrong_passages", "choices", "preference",
+    }  # fmt: skip
+    assert all((folder / figure["file"]).is_file() for figure in first["figures"].values())
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """Parameters that name a small random model and a small data set, and the record of a run with them."""
+    folder = tmp_path_factory.mktemp("small")
+    whole = data.load_dataset("factbook", n_countries=12)
+    keep = [q for split in ("train", "test") for q in data.select(whole.questions, "fact", split, 24)]
+    for name, questions in (("one", keep), ("other", keep[1:])):
+        data.write_folder(folder / name, data.Dataset(name, whole.corpus, questions))
+    parameters = {
+        "dataset": str(folder / "one"),
+        "generator": checkpoints.llama(folder / "generator", positions=1024),
+    }
+    others = {
+        "seed": 1,
+        "dataset": str(folder / "other"),
+        "generator": checkpoints.bart(folder / "other_generator", positions=1024),
+        "n_seeds": 2,
+        "tuning_steps": 4,
+        "retriever_steps": 4,
+    }
+    return parameters, others, results(folder / "base", **parameters)
+
+
+def test_every_parameter_is_tried_in_this_file():
+    assert set(run.notebook_parameters(NOTEBOOK)) == {
+        "scale", "seed", "dataset", "generator", "n_seeds", "tuning_steps", "retriever_steps", "out_dir",
+    }  # fmt: skip
+
+
+@pytest.mark.notebook
+def test_two_runs_with_one_seed_give_one_record(small, tmp_path):
+    parameters, _, base = small
+    assert results(tmp_path, **parameters) == base
+
+
+def test_a_data_set_of_questions_alone_will_do(small):
+    _, _, base = small
+    assert {"retriever", "systems", "preference"} <= base["figures"].keys()
+    assert not any("claims" in name for name in base["scores"])
+
+
+@pytest.mark.notebook
+def test_questions_without_gold_passages_will_do(small, tmp_path):
+    """As the hub's open-domain questions are: answers can be scored, recall cannot."""
+    parameters, _, _ = small
+    whole = data.read_folder(parameters["dataset"])
+    open_ones = [data.Question(q.id, q.text, q.answers, (), "open", q.split) for q in whole.questions]
+    data.write_folder(tmp_path / "open", data.Dataset("open", whole.corpus, open_ones))
+    found = results(tmp_path / "out", **{**parameters, "dataset": str(tmp_path / "open")})
+    assert {"systems", "concatenation", "retriever"} <= found["figures"].keys()
+    assert not any(name.startswith(("recall", "mass")) for name in found["scores"])
+
+
+@pytest.mark.notebook
+@pytest.mark.parametrize("name", ["seed", "dataset", "generator", "n_seeds", "tuning_steps", "retriever_steps"])
+def test_every_parameter_changes_the_record(small, tmp_path, name):
+    """Not the parameter's own entry, but what was measured: the loss, or where random models fail alike, a checksum."""
+    parameters, others, base = small
+    changed = results(tmp_path, **{**parameters, name: others[name]})
+    section = {"generator": "models", "dataset": "data"}.get(name, "series")
+    assert changed[section] != base[section]
