@@ -176,14 +176,15 @@ def plot_bars(
             if not 0 <= value <= top:
                 raise InputError(f"the paper's {value} of {method!r} in group {group!r} is not between 0 and {top}")
     methods = list(dict.fromkeys(method for group in bars.values() for method in group))
-    width = 0.8 / len(methods)
+    alone = all(len(names) == 1 for names in bars.values())  # then each bar stands in the middle of its group
+    width = 0.8 if alone else 0.8 / len(methods)
     marks = []
     for i, method in enumerate(methods):
         places, metrics = [], []
         for place, (group, names) in enumerate(bars.items()):
             if method not in names:
                 continue
-            places.append(place + (i - (len(methods) - 1) / 2) * width)
+            places.append(place if alone else place + (i - (len(methods) - 1) / 2) * width)
             metrics.append(_fitting(record, names[method], f"group {group!r}", top))
             if method in paper.get(group, {}):
                 marks.append((places[-1], paper[group][method]))
