@@ -37,7 +37,8 @@ STYLE = {
     "text.usetex": False,
 }
 # Okabe and Ito's colours and two greys, told apart by colour-blind readers. A colour belongs to a method, in every
-# notebook. A variant of a method has the method's colour, but hatched bars, dashed lines and open markers.
+# notebook. A variant of a method has the method's colour, but hatched bars, dashed lines and open markers. Looks are
+# few: what never stands in one figure may share one.
 COLOURS = {
     "BM25": "#7f7f7f",
     "Dense": "#0072b2",
@@ -55,6 +56,21 @@ COLOURS = {
     "2015 index": "#d55e00",
     "2025 index": "#d55e00",
     "tuned on 2015": "#e69f00",
+    "RAG-original": "#7f7f7f",
+    "RAG-original-QA": "#0072b2",
+    "RAG-end2end-QA": "#d55e00",
+    "RAG-end2end-QA+R": "#009e73",
+    "old index": "#7f7f7f",
+    "never": "#56b4e9",
+    "seldom": "#0072b2",
+    "regularly": "#d55e00",
+    "often": "#cc79a7",
+    "regularly, by an actor": "#d55e00",
+    "question encoder": "#0072b2",
+    "passage encoder": "#e69f00",
+    "both encoders": "#d55e00",
+    "dropout off": "#d55e00",
+    "dropout on": "#7f7f7f",
 }
 MARKERS = {
     "BM25": "s",
@@ -73,8 +89,25 @@ MARKERS = {
     "2015 index": "h",
     "2025 index": ">",
     "tuned on 2015": "v",
+    "RAG-original": "s",
+    "RAG-original-QA": "o",
+    "RAG-end2end-QA": ">",
+    "RAG-end2end-QA+R": "P",
+    "old index": "s",
+    "never": "D",
+    "seldom": "o",
+    "regularly": ">",
+    "often": "X",
+    "regularly, by an actor": "h",
+    "question encoder": "o",
+    "passage encoder": "^",
+    "both encoders": ">",
+    "dropout off": ">",
+    "dropout on": "s",
 }
-VARIANTS = frozenset(("closed-book, tuned", "best single passage", "Fast", "2015 index", "tuned on 2015"))
+VARIANTS = frozenset(
+    ("closed-book, tuned", "best single passage", "Fast", "2015 index", "tuned on 2015", "regularly, by an actor")
+)
 
 
 def set_style() -> None:
