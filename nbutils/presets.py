@@ -96,7 +96,7 @@ class RagEnd2end:
     lr_encoder: float  # of both encoders
     warmup_steps: int
     weight_decay: float
-    max_grad_norm: float
+    clip_norm: float  # largest norm of the gradient
     dropout: bool  # True = at the checkpoints' own rates while training
     lora_rank: int | None  # None = all weights of the generator
     lora_layers: int | None  # so many top layers; None = all
@@ -220,7 +220,7 @@ _END2END_TINY = RagEnd2end(
     lr_encoder=1e-4,
     warmup_steps=2,
     weight_decay=0.0,
-    max_grad_norm=1.0,
+    clip_norm=1.0,
     dropout=False,
     lora_rank=16,
     lora_layers=6,
@@ -261,7 +261,7 @@ _END2END_PAPER = RagEnd2end(
     lr_encoder=3e-5,
     warmup_steps=500,
     weight_decay=0.001,
-    max_grad_norm=0.1,
+    clip_norm=0.1,
     dropout=True,
     lora_rank=None,
     lora_layers=None,
