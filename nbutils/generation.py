@@ -24,14 +24,18 @@ COMPILE_FROM_TOKENS = 16384  # compiling costs some 20 s once and 5 s in each la
 COMPILED_BATCH_STEP = 16  # compiled layers see lengths padded to a multiple of this
 
 
-def build_prompt(question: str, passage: Passage | None = None, examples: tuple[Question, ...] | list = ()) -> str:
+def build_prompt(
+    question: str | None, passage: Passage | None = None, examples: tuple[Question, ...] | list = ()
+) -> str:
     """The prompt for a question: passage first, then solved examples, then the question (REPLUG's order, RA-DIT's too).
 
-    The texts are `nbutils/prompts/{background,example,question}.txt`. Examples show their first answer.
+    The texts are `nbutils/prompts/{background,example,question}.txt`. Examples show their first answer. Without a
+    question (None) the prompt asks for a statement, by `prompts/statement.txt`.
     """
     background = "" if passage is None else _fill("background", {"title": passage.title, "text": passage.text})
     shots = [_fill("example", {"question": shot.text, "answer": shot.answers[0]}) for shot in examples]
-    return background + "".join(shots) + _fill("question", {"question": question})
+    ending = _fill("statement", {}) if question is None else _fill("question", {"question": question})
+    return background + "".join(shots) + ending
 
 
 def _fill(name: str, fields: dict[str, str]) -> str:

@@ -19,11 +19,14 @@ def start_actors(encoder: Encoder, texts: list[str], n_actors: int, n_threads: i
     `n_threads` is how many threads each one computes with (None: torch's own number).
     """
     import ray
+    import torch
 
     if not ray.is_initialized():
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         ray.init(include_dashboard=False, log_to_driver=False, logging_level="error")
-    actor = ray.remote(num_cpus=0)(_Reencoder)  # not counted: training has no reservation with Ray either
+    # CPUs are not counted: training has no reservation with Ray either. Without a share of one Ray would hide the GPUs.
+    gpus = min(1.0, torch.cuda.device_count() / n_actors) if encoder.model.device.type == "cuda" else 0
+    actor = ray.remote(num_cpus=0, num_gpus=gpus)(_Reencoder)
     bounds = np.linspace(0, len(texts), n_actors + 1).round().astype(int)
     shares = [texts[start:end] for start, end in pairwise(bounds) if start < end]
     return [actor.remote(encoder, share, n_threads) for share in shares]

@@ -1,7 +1,8 @@
 """Retrieval: BM25 and dense search, exact or approximate, over a corpus; both return `(ids, scores)`, best first."""
 
+import copy
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -315,6 +316,17 @@ def encode(encoder: Encoder, texts: list[str], label: str = "texts", use_cache: 
         for start in range(0, max(1, len(texts)), SHARD_SIZE)
     ]
     return shards[0] if len(shards) == 1 else np.concatenate(shards)
+
+
+def encode_with_dropout(encoder: Encoder, texts: list[str], seed: int) -> np.ndarray:
+    """As `encode`, but in training mode: a fault, made to be shown. The encoder itself stays as it is."""
+    import torch
+
+    faulty = replace(encoder, model=copy.deepcopy(encoder.model).train())
+    device = encoder.model.device
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        return _encode(faulty, texts, "texts with dropout")
 
 
 def _encode_shard(encoder: Encoder, texts: list[str], label: str) -> np.ndarray:

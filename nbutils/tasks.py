@@ -23,7 +23,7 @@ class Item:
 
     id: str
     query: str  # what is searched
-    question: str  # what stands in the prompt
+    question: str | None  # what stands in the prompt; None: nothing, a statement is to be written
     answers: tuple[str, ...]  # accepted ones; the first is trained on
     gold_passages: tuple[str, ...]
 
@@ -73,6 +73,33 @@ def clue_items(clues: Sequence[Clue]) -> list[Item]:
         topic = re.sub(r"this (country or territory|country|territory)", with_article(clue.answer), category)
         request = f"Write a clue on this topic: {topic}."
         items.append(Item(clue.id, topic, request, (text,), clue.gold_passages))
+    return items
+
+
+def statement_items(
+    corpus: Mapping[str, Passage], kept: float, seed: int, min_words: int = 6, max_words: int = 30
+) -> list[Item]:
+    """Statement reconstruction (Siriwardhana et al. 2023, "+R"): sentences of the corpus, to be written again.
+
+    A statement is a sentence of `min_words` to `max_words` words, with its passage's title before it. It is searched
+    and is the answer, but does not stand in the prompt: the generator has the retrieved passages alone. These sentences
+    stand in a passage word for word, so that it is found by its words and the statement copied from it. The share
+    `kept` of its words, drawn by `seed`, is what is searched (1: all of them, as in the paper); the title stays.
+    Raises InputError for a share outside (0, 1] and a corpus without such a sentence.
+    """
+    if not 0 < kept <= 1:
+        raise InputError(f"kept = {kept}: give a share of the words above 0, at most 1")
+    rng, items = np.random.default_rng(seed), []
+    for id_, passage in corpus.items():
+        for number, sentence in enumerate(re.split(r"(?<=[.!?]) (?=[A-Z])", passage.text)):
+            words = sentence.split()
+            if min_words <= len(words) <= max_words:
+                some = np.sort(rng.permutation(len(words))[: max(1, round(kept * len(words)))])
+                query = f"{passage.title}: {' '.join(words[i] for i in some)}"
+                answer = f"{passage.title}: {' '.join(words)}"
+                items.append(Item(f"{id_}-statement-{number}", query, None, (answer,), (id_,)))
+    if not items:
+        raise InputError(f"no sentence of {min_words} to {max_words} words in {len(corpus)} passages: no statements")
     return items
 
 
@@ -302,3 +329,31 @@ def _answers_of_others(questions: Sequence[Question], pool: Sequence[Question]) 
     for question in pool:
         by_field.setdefault(question.field, {})[question.answers[0]] = None
     return [[text for text in by_field.get(q.field, ()) if text not in q.answers] for q in questions]
+
+
+def record_retrieval(
+    record: Record,
+    system: str,
+    items: Sequence[Item],
+    corpus: Mapping[str, Passage],
+    found: Sequence[np.ndarray],
+    ks: Sequence[int] = (1, 5, 20),
+) -> None:
+    """Note what a system retrieves; `found` has ids (B, >= max k) for each training seed, rows in the items' order.
+
+    "top_<k>/<system>" is the share of questions with an answer in the first k passages (DPR's measure), and the same
+    of another question's answers goes under ", shuffled answers". Where all items name gold passages,
+    "recall_at_<k>/<system>" is the share of these that is among the first k. Scores are means over seeds.
+    """
+    ids, accepted = [item.id for item in items], [item.answers for item in items]
+    texts = {id_: passage.text for id_, passage in corpus.items()}
+    shuffled = [accepted[i] for i in np.random.default_rng(0).permutation(len(items))]
+    for label, answers in {"": accepted, ", shuffled answers": shuffled}.items():
+        hits = np.mean([metrics.topk_accuracy(rows, texts, answers, ks) for rows in found], axis=0)
+        for k, column in zip(ks, hits.T, strict=True):
+            record.scores(f"top_{k}/{system}{label}", ids, column)
+    gold = [item.gold_passages for item in items]
+    if all(gold):
+        recall = np.mean([metrics.recall_curve(rows, gold, ks) for rows in found], axis=0)
+        for k, column in zip(ks, recall.T, strict=True):
+            record.scores(f"recall_at_{k}/{system}", ids, column)

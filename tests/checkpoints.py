@@ -43,12 +43,14 @@ def minilm(folder: Path, pooling: str | None = "mean", normalise: bool = True, s
     return str(folder)
 
 
-def dpr(folder: Path, side: str = "question", seed: int = 0) -> str:
+def dpr(folder: Path, side: str = "question", seed: int = 0, positions: int = 160) -> str:
     """The question encoder (`side="question"`) or the passage encoder (`side="context"`) of DPR."""
     import transformers
 
     vocabulary = _save_wordpiece(folder)
-    config = transformers.DPRConfig(**_bert_sizes(vocabulary), projection_dim=0)
+    config = transformers.DPRConfig(
+        **_bert_sizes(vocabulary) | {"max_position_embeddings": positions}, projection_dim=0
+    )
     architecture = {"question": transformers.DPRQuestionEncoder, "context": transformers.DPRContextEncoder}[side]
     _save(architecture, config, folder, seed)
     return str(folder)

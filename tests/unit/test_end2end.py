@@ -24,7 +24,7 @@ from test_training import (
     undisturbed,
 )
 
-from nbutils import generation, rag, refresh, retrieval, training
+from nbutils import generation, rag, refresh, retrieval, tasks, training
 from nbutils.errors import InputError
 
 __all__ = ["cache_folder", "encoder", "generators", "llama"]  # fixtures
@@ -148,6 +148,25 @@ def test_an_interrupted_run_goes_on_with_the_index_it_had(tmp_path, train):
     for other in rest:
         require_same((whole[0], whole[1], whole[4]), (other[0], other[1], other[4]))
         assert np.array_equal(vectors(whole[3]), vectors(other[3]))
+
+
+def test_statements_are_reconstructed_from_what_they_retrieve(llama, encoder, monkeypatch):
+    """The generator reads the passages and the mark of a statement, never the statement that it has to write."""
+    statements = tasks.statement_items(CORPUS, 1.0, 0, min_words=2)
+    read, answered = [], rag.answer_token_logprobs
+
+    def seen(generator, prompts, answers):
+        read.extend(zip(prompts, answers, strict=True))
+        return answered(generator, prompts, answers)
+
+    monkeypatch.setattr(rag, "answer_token_logprobs", seen)
+    settings = dataclasses.replace(SHORT, n_steps=3, warmup_steps=0)
+    *_, curves = training.train_end2end(
+        llama, encoder, encoder, CORPUS, statements, settings, 3, 2, "token", TEMPERATURE
+    )
+    assert len(read) == 3 * SHORT.batch_size and np.isfinite(curves["loss"]).all()
+    passages = {generation.build_prompt(None, passage) for passage in CORPUS.values()}
+    assert all({*prompts} <= passages and answer in {s.answers[0] for s in statements} for prompts, answer in read)
 
 
 def failing(monkeypatch, *numbers):

@@ -97,6 +97,7 @@ def require_prompts():
     assert generation.build_prompt(question, PASSAGE) == BACKGROUND + ASKED
     assert generation.build_prompt(question, examples=EXAMPLES) == SHOTS + ASKED
     assert generation.build_prompt(question, PASSAGE, list(EXAMPLES)) == BACKGROUND + SHOTS + ASKED
+    assert generation.build_prompt(None, PASSAGE) == BACKGROUND + "Statement:"
 
 
 def test_prompts_by_exact_string():
@@ -111,6 +112,7 @@ def test_prompts_by_exact_string():
         ("example.txt", "Question: {question}\nAnswer:\n\n"),
         ("question.txt", "Question: {question}\nAnswer: "),  # one space more: another last token
         ("question.txt", "Question: {question}\nAnswer:\n"),
+        ("statement.txt", "Question:"),  # no mark of its own
     ],
 )
 def test_a_changed_prompt_file_would_be_noticed(monkeypatch, tmp_path, file, text):

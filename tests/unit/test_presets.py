@@ -89,6 +89,25 @@ def test_presets_of_ra_dit_fit_together(scale):
     assert preset.n_retrieval is None or (preset.n_questions or 0) <= preset.n_retrieval
 
 
+@pytest.mark.parametrize("scale", SCALES)
+def test_presets_of_end2end_fit_together(scale):
+    preset = presets.load_preset("02_rag_end2end", scale, {})
+    assert preset.dataset == "factbook" or formats.is_known(preset.dataset)
+    assert (preset.index == retrieval.EXACT) == (preset.search_effort is None)
+    assert preset.refresh_often <= preset.refresh_every <= preset.refresh_seldom < preset.train_steps
+    assert {*preset.mixed_order} == {"questions", "statements"} and 0 < preset.statement_words <= 1
+    dpr = ["dpr" in name for name in (preset.question_encoder, preset.passage_encoder)]
+    assert dpr in ([True, True], [False, False]) and preset.temperature == (1.0 if any(dpr) else 0.05)
+
+
+def test_the_paper_s_settings():
+    preset = presets.load_preset("02_rag_end2end", "paper", {})
+    assert (preset.batch_questions, preset.refresh_every) == (2 * 4 * 8, 500 // 8)  # GPUs, batch, accumulation
+    assert (preset.lr_generator, preset.warmup_steps, preset.weight_decay, preset.clip_norm, preset.dropout) == (
+        3e-5, 500, 0.001, 0.1, True,
+    )  # fmt: skip
+
+
 def test_several_counts_are_checked_each():
     given = presets.load_preset("01_rag", "tiny", {"n_docs_eval": (3, 6), "temperature": 0.01})
     assert (given.n_docs_eval, given.temperature) == ((3, 6), 0.01)
@@ -106,6 +125,8 @@ def test_several_counts_are_checked_each():
         ("00_start_here", "tiny", {"max_new_tokens": 0}, "max_new_tokens = 0: give at least 1"),
         ("01_rag", "tiny", {"n_docs_eval": (1, 0, 5)}, r"n_docs_eval = \(1, 0, 5\): give at least 1"),
         ("01_rag", "tiny", {"n_docs_eval": ()}, r"n_docs_eval = \(\): give at least 1"),
+        ("02_rag_end2end", "tiny", {"refresh_every": 16}, "refresh_every = 16: give 1 to 15, or more steps"),
+        ("02_rag_end2end", "tiny", {"train_steps": 4}, "refresh_every = 5: give 1 to 3, or more steps"),
     ],
 )
 def test_what_is_refused(notebook, scale, overrides, message):

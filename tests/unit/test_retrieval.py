@@ -665,3 +665,13 @@ def test_what_cannot_be_added_is_refused(encoder):
     narrow = dataclasses.replace(base, faiss_index=faiss.IndexFlatIP(7))
     with pytest.raises(InputError, match="the index holds 7"):
         retrieval.extend_dense(narrow, encoder, {"p9": CORPUS["p1"]})
+
+
+def test_dropout_changes_the_vectors_and_leaves_the_encoder_as_it_was(encoder):
+    texts = ["lima is a port", "rice and fish"]
+    clean = retrieval.encode(encoder, texts, use_cache=False)
+    noisy = retrieval.encode_with_dropout(encoder, texts, seed=0)
+    assert np.abs(clean - noisy).max() > 1e-3 and not encoder.model.training
+    assert np.array_equal(noisy, retrieval.encode_with_dropout(encoder, texts, seed=0))
+    assert not np.array_equal(noisy, retrieval.encode_with_dropout(encoder, texts, seed=1))
+    assert np.array_equal(clean, retrieval.encode(encoder, texts, use_cache=False))

@@ -26,6 +26,71 @@ def test_every_task_says_what_is_searched_asked_and_answered():
         tasks.clue_items([Clue("j2", "It is red.", "Peru", ())])
 
 
+LIMA = Passage(
+    "Peru", "The capital is Lima, on the coast. Short one. Its currency is the sol, used since 1991 in all of it."
+)
+
+
+def test_a_statement_is_searched_and_written_but_not_shown():
+    corpus = {"p1": LIMA, "p2": Passage("Chad", "Desert.")}
+    first, second = tasks.statement_items(corpus, 1.0, seed=0)
+    assert first.answers == (first.query,) == ("Peru: The capital is Lima, on the coast.",)
+    assert second.answers == ("Peru: Its currency is the sol, used since 1991 in all of it.",)
+    assert {first.gold_passages, second.gold_passages} == {("p1",)} and first.id != second.id
+    ((prompt,),) = tasks.prompts([first], [["p2"]], corpus)
+    assert prompt == "Background: Chad. Desert.\n\nStatement:"  # of the statement itself there is nothing
+    ((asked,),) = tasks.prompts(tasks.question_items([QUESTION]), [["p2"]], corpus)
+    assert "Question:" in asked and "Statement:" not in asked
+
+
+def test_half_of_a_statement_s_words_are_not_searched():
+    items = tasks.statement_items({"p1": LIMA}, 0.5, seed=0)
+    for item, whole in zip(items, tasks.statement_items({"p1": LIMA}, 1.0, seed=0), strict=True):
+        (answer,) = item.answers
+        words, some = answer.split()[1:], item.query.split()[1:]
+        assert answer == whole.query and item.query.startswith("Peru: ")
+        assert len(some) == round(len(words) / 2) and iter_holds(words, some)
+    assert items == tasks.statement_items({"p1": LIMA}, 0.5, seed=0)
+    assert items != tasks.statement_items({"p1": LIMA}, 0.5, seed=1)
+
+
+def iter_holds(words, some):
+    """Whether `some` stand among the words in this order."""
+    rest = iter(words)
+    return all(word in rest for word in some)
+
+
+@pytest.mark.parametrize(
+    ("corpus", "kept", "message"),
+    [
+        ({"p1": LIMA}, 0.0, "kept = 0.0: give a share"),
+        ({"p1": LIMA}, 1.5, "kept = 1.5: give a share"),
+        ({"p2": Passage("Chad", "Desert.")}, 1.0, "no sentence of 6 to 30 words in 1 passages"),
+    ],
+)
+def test_statements_that_cannot_be(corpus, kept, message):
+    with pytest.raises(InputError, match=message):
+        tasks.statement_items(corpus, kept, 0)
+
+
+def test_what_is_retrieved_is_scored_by_answers_and_by_gold_passages():
+    corpus = {"p1": LIMA, "p2": Passage("Chad", "Desert."), "p3": Passage("Peru", "Lima again.")}
+    items = [tasks.Item(f"q{i}", "", "", ("Lima",), ("p1",)) for i in range(4)]
+    record = Record("00_start_here", "smoke", 0, {}, {})
+    found = [np.array([["p1", "p2"]] * 4), np.array([["p3", "p1"]] * 2 + [["p2", "p3"]] * 2)]  # two seeds
+    tasks.record_retrieval(record, "X", items, corpus, found, ks=(1, 2))
+    assert record["scores"]["top_1/X"]["values"] == [1, 1, 0.5, 0.5]
+    assert record["scores"]["recall_at_1/X"]["values"] == [0.5] * 4
+    assert record["scores"]["recall_at_2/X"]["values"] == [1, 1, 0.5, 0.5]
+    assert record["metrics"]["top_2/X"]["value"] == 1.0
+    items[0] = tasks.Item("q0", "", "", ("Quito",), ())
+    tasks.record_retrieval(record, "Y", items, corpus, found, ks=(1, 2))
+    assert "recall_at_1/Y" not in record["scores"]  # not all questions name a gold passage
+    assert sum(record["scores"]["top_2/Y"]["values"]) == 3
+    assert sum(record["scores"]["top_2/Y, shuffled answers"]["values"]) == 3  # one answer is nowhere
+    assert record["scores"]["top_2/Y"]["values"][0] == 0
+
+
 def claims(n, split="test"):
     labels = ("supported", "refuted", "not_enough_information")
     return [Claim(f"{split}{i}", f"claim {i}", labels[i % 3 if i < n // 2 else 0], (), split) for i in range(n)]
