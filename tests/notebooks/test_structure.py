@@ -324,6 +324,13 @@ NOTEBOOK_CHECKS = [
 # ---------------------------------------------------------------------------------------------------------------------
 # The committed notebooks
 
+AWAITING = {"02_rag_end2end"}  # built and run at smoke, not yet executed at tiny: see tests/QUARANTINES.md
+EXECUTED = [path for path in NOTEBOOKS if path.stem not in AWAITING]
+
+
+def test_what_awaits_its_run_has_no_record():
+    assert [name for name in AWAITING if (paths.FIGURES / "tiny" / name / "record.json").exists()] == []
+
 
 def test_there_are_notebooks():
     assert "00_start_here" in [path.stem for path in NOTEBOOKS]
@@ -334,6 +341,8 @@ def test_there_are_notebooks():
 @pytest.mark.parametrize("check", NOTEBOOK_CHECKS)
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook(path, check):
+    if path.stem in AWAITING and check is check_executed:
+        pytest.skip("awaits its run at tiny")
     assert check(nbformat.read(path, as_version=4)) == []
 
 
@@ -342,7 +351,7 @@ def test_parameters(path):
     assert check_parameters(path) == []
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", EXECUTED, ids=lambda path: path.stem)
 def test_record_is_not_stale(path):
     assert check_record(path, paths.FIGURES) == []
 
