@@ -72,12 +72,12 @@ def small(tmp_path_factory):
         data.write_folder(folder / name, data.Dataset(name, whole.corpus, questions))
     parameters = {
         "dataset": str(folder / "one"),
-        "generator": checkpoints.llama(folder / "generator", positions=1024),
+        "generator": checkpoints.llama(folder / "generator", positions=2048),
     }
     others = {
         "seed": 1,
         "dataset": str(folder / "other"),
-        "generator": checkpoints.bart(folder / "other_generator", positions=1024),
+        "generator": checkpoints.bart(folder / "other_generator", positions=2048),
         "n_seeds": 2,
         "tuning_steps": 4,
         "retriever_steps": 4,
