@@ -115,6 +115,7 @@ def test_questions_without_gold_passages_will_do(small, tmp_path):
     assert not any(name.startswith(("recall", "mass")) for name in found["scores"])
 
 
+@pytest.mark.slow  # several minutes: the suite has twelve
 @pytest.mark.notebook
 @pytest.mark.parametrize("name", ["seed", "dataset", "generator", "n_seeds", "tuning_steps", "retriever_steps"])
 def test_every_parameter_changes_the_record(small, tmp_path, name):

@@ -107,6 +107,7 @@ def test_two_runs_with_one_seed_give_one_record(small, tmp_path):
     assert results(tmp_path, **parameters) == base
 
 
+@pytest.mark.slow  # several minutes: the suite has twelve
 @pytest.mark.notebook
 @pytest.mark.parametrize("name", ["seed", "dataset", "generator", "n_seeds", "train_steps", "refresh_every"])
 def test_every_parameter_changes_the_record(small, tmp_path, name):
