@@ -18,10 +18,10 @@ from nbutils.progress import progress_bar
 from nbutils.retrieval import batches_by_length
 
 ENDING = "\n\n"  # what stands after an answer in prompts/example.txt: one token in most vocabularies
-SCORING_TOKENS = 4096  # padded tokens a batch when scoring
+SCORING_TOKENS = 2048  # padded tokens a batch when scoring
 GENERATION_TOKENS = 16384  # and when generating: a step reads all weights, so it should serve many prompts
 COMPILE_FROM_TOKENS = 16384  # compiling costs some 20 s once and 5 s in each later process
-COMPILED_BATCH_STEP = 16  # compiled layers see lengths padded to a multiple of this
+COMPILED_BATCH_STEP = 8  # compiled layers see lengths padded to a multiple of this
 
 
 def build_prompt(
@@ -107,7 +107,7 @@ def batch_logprobs(generator: Generator, prompt_ids: list[list[int]], answer_ids
         logits = model.get_output_embeddings()(hidden[rows, columns])  # (sum T_i, D) -> (sum T_i, V)
         cap = getattr(model.config, "final_logit_softcapping", None)
         logits = logits if cap is None else cap * torch.tanh(logits / cap)
-    return (_compiled_label_logprobs() if is_compiled(generator) else _label_logprobs)(logits, labels)
+    return fused(generator, _label_logprobs, logits, labels)
 
 
 def _label_logprobs(logits, labels):
@@ -116,11 +116,21 @@ def _label_logprobs(logits, labels):
     return logits.gather(-1, labels[:, None])[:, 0] - logits.logsumexp(-1)
 
 
-@functools.cache
-def _compiled_label_logprobs():
+def fused(generator: Generator, function, *arguments):
+    """function(*arguments), compiled where the generator's layers are: a vocabulary of 262,144 takes long otherwise."""
     import torch
 
-    return torch.compile(_label_logprobs, dynamic=True)
+    if not is_compiled(generator):
+        return function(*arguments)
+    with torch.compiler.set_stance("default"):
+        return _compiled(function)(*arguments)
+
+
+@functools.cache
+def _compiled(function):
+    import torch
+
+    return torch.compile(function, dynamic=True)
 
 
 def tokenise_pairs(

@@ -533,7 +533,7 @@ def _next_logprobs(generator: Generator, features, log_prior, comparable: bool):
     step = max(1, MIXED_LOGITS // (n_docs * width))
     for start in range(0, len(mixed), step):
         part = slice(start, start + step)
-        mixed[part] = _fused(generator, _mix, logits[part], log_prior[part])
+        mixed[part] = generation.fused(generator, _mix, logits[part], log_prior[part])
     return mixed
 
 
@@ -544,23 +544,6 @@ def _mix(logits, log_prior):
 
 def _normaliser(logits):
     return logits.float().logsumexp(-1)
-
-
-def _fused(generator: Generator, function, *arguments):
-    """function(*arguments), compiled where the generator's layers are: a vocabulary of 262,144 takes long otherwise."""
-    import torch
-
-    if not generation.is_compiled(generator):
-        return function(*arguments)
-    with torch.compiler.set_stance("default"):
-        return _compiled(function)(*arguments)
-
-
-@functools.cache
-def _compiled(function):
-    import torch
-
-    return torch.compile(function, dynamic=True)
 
 
 def _first_lines(generator: Generator, sequences: list[list[int]]) -> list[str]:
@@ -840,7 +823,8 @@ def _token_logprobs(generator: Generator, features, rows, tokens):
         logits = _logits(generator, features[start : start + step])
         inside = (rows >= start) & (rows < start + step)
         chosen = rows[inside] - start
-        logprobs[inside] = logits[chosen, tokens[inside]].float() - _fused(generator, _normaliser, logits)[chosen]
+        normaliser = generation.fused(generator, _normaliser, logits)
+        logprobs[inside] = logits[chosen, tokens[inside]].float() - normaliser[chosen]
     return logprobs
 
 

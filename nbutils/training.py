@@ -133,13 +133,7 @@ def train_rag(
     `posterior_entropy` (nats, of p(z|x,y)), and where examples name gold passages `gold_recall` (share of the batch's
     examples with one of theirs retrieved). `n_processes` and errors as in `fine_tune`.
     """
-    if not examples:
-        raise InputError("nothing to train on: the list of examples is empty")
-    if marginalisation not in MARGINALISATIONS:
-        raise InputError(f"marginalisation {marginalisation!r} is unknown: use one of {', '.join(MARGINALISATIONS)}")
-    if not temperature > 0:
-        raise InputError(f"temperature = {temperature}: give a number above 0")
-    _require_answers([example.answers[0] for example in examples])
+    _require_marginal(examples, marginalisation, temperature)
     _require_settings(settings, generator, n_processes)
     if retrieved is None:
         _require_index(encoder, index, corpus, n_docs)
@@ -193,21 +187,15 @@ def train_end2end(
     Curves: those of `train_rag`, and `index_age` (steps since the snapshot of which the index was made).
     Raises as `train_rag`, and when `refresh_every` would leave the index as it was.
     """
-    if not examples:
-        raise InputError("nothing to train on: the list of examples is empty")
-    if marginalisation not in MARGINALISATIONS:
-        raise InputError(f"marginalisation {marginalisation!r} is unknown: use one of {', '.join(MARGINALISATIONS)}")
+    _require_marginal(examples, marginalisation, temperature)
     if not towers or not {*towers} <= {*TOWERS}:
         raise InputError(f"towers = {towers}: name one or both of {', '.join(TOWERS)}")
-    if not temperature > 0:
-        raise InputError(f"temperature = {temperature}: give a number above 0")
     if refresh_every is not None and not 1 <= refresh_every < settings.n_steps:
         raise InputError(
             f"refresh_every = {refresh_every}: give 1 to {settings.n_steps - 1}, or None for an index that stays"
         )
     if refresh_every is not None and "passage" not in towers:
         raise InputError("the passage encoder does not learn: its index would stay as it is, give refresh_every=None")
-    _require_answers([example.answers[0] for example in examples])
     _require_settings(settings, generator, 1)
     start = retrieval.build_dense(passage_encoder, corpus, index, search_effort, seed)
     _require_index(encoder, start, corpus, n_docs)
@@ -794,6 +782,16 @@ def _require_answers(answers: list[str]) -> None:
     for number, answer in enumerate(answers):
         if not answer.strip():
             raise InputError(f"answer number {number} is empty: there is nothing to learn from it")
+
+
+def _require_marginal(examples: list[Item], marginalisation: str, temperature: float) -> None:
+    if not examples:
+        raise InputError("nothing to train on: the list of examples is empty")
+    if marginalisation not in MARGINALISATIONS:
+        raise InputError(f"marginalisation {marginalisation!r} is unknown: use one of {', '.join(MARGINALISATIONS)}")
+    if not temperature > 0:
+        raise InputError(f"temperature = {temperature}: give a number above 0")
+    _require_answers([example.answers[0] for example in examples])
 
 
 def _require_settings(settings: Settings, generator: Generator | None, n_processes: int) -> None:
