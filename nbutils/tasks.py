@@ -341,17 +341,22 @@ def record_retrieval(
 ) -> None:
     """Note what a system retrieves; `found` has ids (B, >= max k) for each training seed, rows in the items' order.
 
-    "top_<k>/<system>" is the share of questions with an answer in the first k passages (DPR's measure), and the same
-    of another question's answers goes under ", shuffled answers". Where all items name gold passages,
-    "recall_at_<k>/<system>" is the share of these that is among the first k. Scores are means over seeds.
+    "top_<k>/<system>" is the share of questions with an answer in the first k passages (DPR's measure). A wrong answer
+    stands in some passage too, and the more often the more the passages found are about what is asked, so that
+    "top_<k> above chance/<system>" takes off the same share for another question's answers; what is left of this when
+    the answers are another question's to begin with goes under ", shuffled answers". Where all items name gold
+    passages, "recall_at_<k>/<system>" is the share of these that is among the first k. Scores are means over seeds.
     """
     ids, accepted = [item.id for item in items], [item.answers for item in items]
     texts = {id_: passage.text for id_, passage in corpus.items()}
-    shuffled = [accepted[i] for i in np.random.default_rng(0).permutation(len(items))]
-    for label, answers in {"": accepted, ", shuffled answers": shuffled}.items():
-        hits = np.mean([metrics.topk_accuracy(rows, texts, answers, ks) for rows in found], axis=0)
-        for k, column in zip(ks, hits.T, strict=True):
-            record.scores(f"top_{k}/{system}{label}", ids, column)
+    hits = []
+    for answers in (accepted, *([accepted[i] for i in np.random.default_rng(s).permutation(len(ids))] for s in (0, 1))):
+        hits.append(np.mean([metrics.topk_accuracy(rows, texts, answers, ks) for rows in found], axis=0))  # (B, ks)
+    for place, k in enumerate(ks):
+        right, wrong, other = (values[:, place] for values in hits)
+        record.scores(f"top_{k}/{system}", ids, right)
+        record.scores(f"top_{k} above chance/{system}", ids, right - wrong)
+        record.scores(f"top_{k} above chance/{system}, shuffled answers", ids, other - wrong)
     gold = [item.gold_passages for item in items]
     if all(gold):
         recall = np.mean([metrics.recall_curve(rows, gold, ks) for rows in found], axis=0)

@@ -1,29 +1,18 @@
 """Notebook 03 at smoke and with small models; every parameter matters; its equations are what the library computes."""
 
 import checkpoints
-import nbformat
+import notebook_runs
 import numpy as np
 import pytest
 
-from nbutils import claims, data, paths, rag, record, run
+from nbutils import data, rag
 
-NOTEBOOK = paths.NOTEBOOKS / "03_ra_dit.ipynb"
-
-
-def results(folder, scale="smoke", **parameters):
-    """The record of one run into `folder`, without timings, versions and device."""
-    place = run.run_notebook(NOTEBOOK, scale, parameters, folder)
-    return record.without_volatile(record.load_record(place / "record.json"))
+NOTEBOOK = "03_ra_dit"
 
 
 @pytest.fixture(scope="module")
 def method():
-    """What the notebook's method cells define."""
-    names = {"np": np}
-    for cell in nbformat.read(NOTEBOOK, as_version=4).cells:
-        if cell.metadata.get("tags") == ["method"]:
-            exec(cell.source, names)
-    return names
+    return notebook_runs.methods(NOTEBOOK)
 
 
 def test_method_cells_are_the_library(method):
@@ -52,41 +41,33 @@ def test_the_ensemble_is_rag_sequence_s_sum(method):
 
 @pytest.mark.notebook
 def test_smoke_with_the_embedded_models(tmp_path):
-    first = results(tmp_path)
-    folder = tmp_path / "smoke" / NOTEBOOK.stem
-    assert first["claims"].keys() == {id_ for id_ in claims.load_claims() if id_.startswith("03.")}
-    assert all(outcome["verdict"] == claims.NOT_TESTED for outcome in first["claims"].values())
-    assert first["figures"].keys() == {
+    figures = {
         "retriever", "retriever_variants", "systems", "concatenation", "wrong_passages", "choices", "preference",
     }  # fmt: skip
-    assert all((folder / figure["file"]).is_file() for figure in first["figures"].values())
+    notebook_runs.check_smoke(NOTEBOOK, tmp_path, figures)
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     """Parameters that name a small random model and a small data set, and the record of a run with them."""
     folder = tmp_path_factory.mktemp("small")
-    whole = data.load_dataset("factbook", n_countries=12)
-    keep = [q for split in ("train", "test") for q in data.select(whole.questions, "fact", split, 24)]
-    for name, questions in (("one", keep), ("other", keep[1:])):
-        data.write_folder(folder / name, data.Dataset(name, whole.corpus, questions))
     parameters = {
-        "dataset": str(folder / "one"),
+        "dataset": notebook_runs.small_data(folder / "one"),
         "generator": checkpoints.llama(folder / "generator", positions=2048),
     }
     others = {
         "seed": 1,
-        "dataset": str(folder / "other"),
+        "dataset": notebook_runs.small_data(folder / "other", drop=1),
         "generator": checkpoints.bart(folder / "other_generator", positions=2048),
         "n_seeds": 2,
         "tuning_steps": 4,
         "retriever_steps": 4,
     }
-    return parameters, others, results(folder / "base", **parameters)
+    return parameters, others, notebook_runs.results(NOTEBOOK, folder / "base", **parameters)
 
 
 def test_every_parameter_is_tried_in_this_file():
-    assert set(run.notebook_parameters(NOTEBOOK)) == {
+    assert notebook_runs.parameter_names(NOTEBOOK) == {
         "scale", "seed", "dataset", "generator", "n_seeds", "tuning_steps", "retriever_steps", "out_dir",
     }  # fmt: skip
 
@@ -94,7 +75,7 @@ def test_every_parameter_is_tried_in_this_file():
 @pytest.mark.notebook
 def test_two_runs_with_one_seed_give_one_record(small, tmp_path):
     parameters, _, base = small
-    assert results(tmp_path, **parameters) == base
+    assert notebook_runs.results(NOTEBOOK, tmp_path, **parameters) == base
 
 
 def test_a_data_set_of_questions_alone_will_do(small):
@@ -110,7 +91,7 @@ def test_questions_without_gold_passages_will_do(small, tmp_path):
     whole = data.read_folder(parameters["dataset"])
     open_ones = [data.Question(q.id, q.text, q.answers, (), "open", q.split) for q in whole.questions]
     data.write_folder(tmp_path / "open", data.Dataset("open", whole.corpus, open_ones))
-    found = results(tmp_path / "out", **{**parameters, "dataset": str(tmp_path / "open")})
+    found = notebook_runs.results(NOTEBOOK, tmp_path / "out", **{**parameters, "dataset": str(tmp_path / "open")})
     assert {"systems", "concatenation", "retriever"} <= found["figures"].keys()
     assert not any(name.startswith(("recall", "mass")) for name in found["scores"])
 
@@ -121,6 +102,6 @@ def test_questions_without_gold_passages_will_do(small, tmp_path):
 def test_every_parameter_changes_the_record(small, tmp_path, name):
     """Not the parameter's own entry, but what was measured: the loss, or where random models fail alike, a checksum."""
     parameters, others, base = small
-    changed = results(tmp_path, **{**parameters, name: others[name]})
+    changed = notebook_runs.results(NOTEBOOK, tmp_path, **{**parameters, name: others[name]})
     section = {"generator": "models", "dataset": "data"}.get(name, "series")
     assert changed[section] != base[section]

@@ -4,35 +4,14 @@ import dataclasses
 
 import checkpoints
 import matplotlib
-import nbformat
+import notebook_runs
 import numpy as np
 import pytest
 
-from nbutils import cache, claims, data, paths, presets, record, run
+from nbutils import cache, paths, presets
 
-NOTEBOOK = paths.NOTEBOOKS / "02_rag_end2end.ipynb"
+NOTEBOOK = "02_rag_end2end"
 FIGURES = {"main", "staleness", "towers", "dropout", "map"}
-
-
-def results(folder, scale="smoke", **parameters):
-    """The record of one run into `folder`, without timings, versions and device."""
-    place = run.run_notebook(NOTEBOOK, scale, parameters, folder)
-    return record.without_volatile(record.load_record(place / "record.json"))
-
-
-def cells(tag=None):
-    """Sources of the code cells, all of them or those with a tag."""
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
-    tagged = [(cell.source, cell.metadata.get("tags", [])) for cell in notebook.cells if cell.cell_type == "code"]
-    return [source for source, tags in tagged if tag is None or tag in tags]
-
-
-def methods():
-    """The functions of the notebook's `method` cells."""
-    functions = {"np": np}
-    for source in cells("method"):
-        exec(compile(source, "method", "exec"), functions)
-    return functions
 
 
 def test_the_method_cell_is_what_the_library_computes():
@@ -40,7 +19,7 @@ def test_the_method_cell_is_what_the_library_computes():
 
     from nbutils import rag
 
-    method, rng = methods(), np.random.default_rng(0)
+    method, rng = notebook_runs.methods(NOTEBOOK), np.random.default_rng(0)
     d, q, tau = rng.normal(size=(4, 8)), rng.normal(size=8), 0.7
     token_logprobs = np.log(rng.uniform(0.05, 1, size=(4, 6)))  # K x N
     p_z, p_y = method["prior"](d @ q, tau), np.exp(token_logprobs)
@@ -60,23 +39,11 @@ def test_the_method_cell_is_what_the_library_computes():
 
 @pytest.mark.notebook
 def test_smoke_with_the_embedded_models(tmp_path):
-    first = results(tmp_path)
-    folder = tmp_path / "smoke" / NOTEBOOK.stem
-    assert first["claims"].keys() == {id_ for id_ in claims.load_claims() if id_.startswith("02.")}
-    assert all(outcome["verdict"] == claims.NOT_TESTED for outcome in first["claims"].values())
-    assert first["figures"].keys() == FIGURES
-    assert all((folder / figure["file"]).is_file() for figure in first["figures"].values())
-
-
-def small_data(folder, drop=0):
-    whole = data.load_dataset("factbook", n_countries=12)
-    keep = [q for split in ("train", "test") for q in data.select(whole.questions, "fact", split, 24)]
-    data.write_folder(folder, data.Dataset(folder.name, whole.corpus, keep[drop:]))
-    return str(folder)
+    notebook_runs.check_smoke(NOTEBOOK, tmp_path, FIGURES)
 
 
 def test_every_parameter_is_tried_in_this_file():
-    assert set(run.notebook_parameters(NOTEBOOK)) == {
+    assert notebook_runs.parameter_names(NOTEBOOK) == {
         "scale", "seed", "dataset", "generator", "n_seeds", "train_steps", "refresh_every", "out_dir",
     }  # fmt: skip
 
@@ -86,25 +53,25 @@ def small(tmp_path_factory):
     """Parameters that name a small random model and a small data set, and the record of a run with them."""
     folder = tmp_path_factory.mktemp("small")
     parameters = {
-        "dataset": small_data(folder / "one"),
+        "dataset": notebook_runs.small_data(folder / "one"),
         "generator": checkpoints.llama(folder / "generator", positions=1024),
         "train_steps": 3,
     }
     others = {
         "seed": 1,
-        "dataset": small_data(folder / "other", drop=1),
+        "dataset": notebook_runs.small_data(folder / "other", drop=1),
         "generator": checkpoints.bart(folder / "other_generator", positions=1024),
         "n_seeds": 2,
         "train_steps": 4,
         "refresh_every": 2,
     }
-    return parameters, others, results(folder / "base", **parameters)
+    return parameters, others, notebook_runs.results(NOTEBOOK, folder / "base", **parameters)
 
 
 @pytest.mark.notebook
 def test_two_runs_with_one_seed_give_one_record(small, tmp_path):
     parameters, _, base = small
-    assert results(tmp_path, **parameters) == base
+    assert notebook_runs.results(NOTEBOOK, tmp_path, **parameters) == base
 
 
 @pytest.mark.slow  # several minutes: the suite has twelve
@@ -113,7 +80,7 @@ def test_two_runs_with_one_seed_give_one_record(small, tmp_path):
 def test_every_parameter_changes_the_record(small, tmp_path, name):
     """Not the parameter's own entry, but what was measured, or of a model or a data set its checksum."""
     parameters, others, base = small
-    changed = results(tmp_path, **{**parameters, name: others[name]})
+    changed = notebook_runs.results(NOTEBOOK, tmp_path, **{**parameters, name: others[name]})
     section = {"generator": "models", "dataset": "data", "refresh_every": "matrices"}.get(name, "series")
     assert changed[section] != base[section]
 
@@ -126,17 +93,17 @@ def test_the_gpu_preset_with_small_bart_and_dpr(tmp_path, monkeypatch):
     for module in (cache, paths):
         monkeypatch.setattr(module, "CACHE", tmp_path / "cache")
     small = dataclasses.replace(
-        presets.PRESETS["02_rag_end2end"]["paper"],
-        dataset=small_data(tmp_path / "questions"),
+        presets.PRESETS[NOTEBOOK]["paper"],
+        dataset=notebook_runs.small_data(tmp_path / "questions"),
         question_encoder=checkpoints.dpr(tmp_path / "question", "question", positions=512),
         passage_encoder=checkpoints.dpr(tmp_path / "passage", "context", seed=1, positions=512),
         generator=checkpoints.bart(tmp_path / "generator", positions=1024),
         n_docs=2, n_questions=4, n_retrieval=8, train_steps=3, batch_questions=2, warmup_steps=1,
-        refresh_every=1, refresh_seldom=2, refresh_often=1, max_new_tokens=4,
+        refresh_every=2, refresh_often=1, max_new_tokens=4,
     )  # fmt: skip
-    monkeypatch.setitem(presets.PRESETS["02_rag_end2end"], "smoke", small)
+    monkeypatch.setitem(presets.PRESETS[NOTEBOOK], "smoke", small)
     names = {}
-    for source in cells():
+    for source in notebook_runs.cells(NOTEBOOK):
         if source.startswith("scale: str"):
             source += f'\nscale, out_dir = "smoke", {str(tmp_path)!r}'
         exec(compile(source, "cell", "exec"), names)

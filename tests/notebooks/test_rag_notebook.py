@@ -1,28 +1,11 @@
 """Notebook 01 at smoke and with small models; every parameter matters; its equations are what the library computes."""
 
 import checkpoints
-import nbformat
+import notebook_runs
 import numpy as np
 import pytest
 
-from nbutils import claims, data, paths, record, run
-
-NOTEBOOK = paths.NOTEBOOKS / "01_rag.ipynb"
-
-
-def results(folder, scale="smoke", **parameters):
-    """The record of one run into `folder`, without timings, versions and device."""
-    place = run.run_notebook(NOTEBOOK, scale, parameters, folder)
-    return record.without_volatile(record.load_record(place / "record.json"))
-
-
-def methods():
-    """The functions of the notebook's `method` cells."""
-    functions = {"np": np}
-    for cell in nbformat.read(NOTEBOOK, as_version=4).cells:
-        if "method" in cell.metadata.get("tags", []):
-            exec(compile(cell.source, "method", "exec"), functions)
-    return functions
+NOTEBOOK = "01_rag"
 
 
 def test_the_method_cells_are_what_the_library_computes():
@@ -30,7 +13,7 @@ def test_the_method_cells_are_what_the_library_computes():
 
     from nbutils import rag
 
-    method, rng = methods(), np.random.default_rng(0)
+    method, rng = notebook_runs.methods(NOTEBOOK), np.random.default_rng(0)
     scores, tau = rng.normal(size=4), 0.3
     token_logprobs = np.log(rng.uniform(0.05, 1, size=(4, 6)))  # K x N
     p_z, p_y = method["prior"](scores, tau), np.exp(token_logprobs)
@@ -51,41 +34,31 @@ def test_the_method_cells_are_what_the_library_computes():
 
 @pytest.mark.notebook
 def test_smoke_with_the_embedded_models(tmp_path):
-    first = results(tmp_path)
-    folder = tmp_path / "smoke" / NOTEBOOK.stem
-    assert first["claims"].keys() == {id_ for id_ in claims.load_claims() if id_.startswith("01.")}
-    assert all(outcome["verdict"] == claims.NOT_TESTED for outcome in first["claims"].values())
-    assert first["figures"].keys() == {
-        "learning", "questions", "passages", "posterior", "verification", "generation", "index_swap",
-    }  # fmt: skip
-    assert all((folder / figure["file"]).is_file() for figure in first["figures"].values())
+    figures = {"learning", "questions", "passages", "posterior", "verification", "generation", "index_swap"}
+    notebook_runs.check_smoke(NOTEBOOK, tmp_path, figures)
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     """Parameters that name a small random model and a small data set, and the record of a run with them."""
     folder = tmp_path_factory.mktemp("small")
-    whole = data.load_dataset("factbook", n_countries=12)
-    keep = [q for split in ("train", "test") for q in data.select(whole.questions, "fact", split, 24)]
-    for name, questions in (("one", keep), ("other", keep[1:])):
-        data.write_folder(folder / name, data.Dataset(name, whole.corpus, questions))
     parameters = {
-        "dataset": str(folder / "one"),
+        "dataset": notebook_runs.small_data(folder / "one"),
         "generator": checkpoints.llama(folder / "generator", positions=1024),
     }
     others = {
         "seed": 1,
-        "dataset": str(folder / "other"),
+        "dataset": notebook_runs.small_data(folder / "other", drop=1),
         "generator": checkpoints.bart(folder / "other_generator", positions=1024),
         "n_docs": 3,
         "n_seeds": 2,
         "train_steps": 3,
     }
-    return parameters, others, results(folder / "base", **parameters)
+    return parameters, others, notebook_runs.results(NOTEBOOK, folder / "base", **parameters)
 
 
 def test_every_parameter_is_tried_in_this_file():
-    assert set(run.notebook_parameters(NOTEBOOK)) == {
+    assert notebook_runs.parameter_names(NOTEBOOK) == {
         "scale", "seed", "dataset", "generator", "n_docs", "n_seeds", "train_steps", "out_dir",
     }  # fmt: skip
 
@@ -93,7 +66,7 @@ def test_every_parameter_is_tried_in_this_file():
 @pytest.mark.notebook
 def test_two_runs_with_one_seed_give_one_record(small, tmp_path):
     parameters, _, base = small
-    assert results(tmp_path, **parameters) == base
+    assert notebook_runs.results(NOTEBOOK, tmp_path, **parameters) == base
 
 
 def test_a_data_set_of_questions_alone_will_do(small):
@@ -107,6 +80,6 @@ def test_a_data_set_of_questions_alone_will_do(small):
 def test_every_parameter_changes_the_record(small, tmp_path, name):
     """Not the parameter's own entry, but what was measured: the loss, or where random models fail alike, a checksum."""
     parameters, others, base = small
-    changed = results(tmp_path, **{**parameters, name: others[name]})
+    changed = notebook_runs.results(NOTEBOOK, tmp_path, **{**parameters, name: others[name]})
     section = {"generator": "models", "dataset": "data"}.get(name, "series")
     assert changed[section] != base[section]

@@ -7,37 +7,23 @@ import sys
 from pathlib import Path
 
 import checkpoints
-import nbformat
+import notebook_runs
 import numpy as np
 import pytest
 
-from nbutils import claims, data, metrics, paths, record, run
+from nbutils import claims, metrics, paths, record, run
 
 NOTEBOOK = paths.NOTEBOOKS / "00_start_here.ipynb"
 
 
 def results(folder, scale="smoke", **parameters):
-    """The record of one run into `folder`, without timings, versions and device."""
-    place = run.run_notebook(NOTEBOOK, scale, parameters, folder)
-    return record.without_volatile(record.load_record(place / "record.json"))
-
-
-def method_cell():
-    """The functions of the notebook's `method` cell."""
-    (cell,) = [
-        cell
-        for cell in nbformat.read(NOTEBOOK, as_version=4).cells
-        if "method" in cell.metadata.get("tags", []) and cell.cell_type == "code"
-    ]
-    functions = {"np": np}
-    exec(compile(cell.source, "method", "exec"), functions)
-    return functions
+    return notebook_runs.results(NOTEBOOK.stem, folder, scale, **parameters)
 
 
 def test_the_method_cell_is_what_the_library_computes():
     import faiss
 
-    method, rng = method_cell(), np.random.default_rng(0)
+    method, rng = notebook_runs.methods(NOTEBOOK.stem), np.random.default_rng(0)
     questions = rng.normal(size=(7, 16)).astype(np.float32)
     passages = rng.normal(size=(50, 16)).astype(np.float32)
     index = faiss.IndexFlatIP(16)
@@ -83,17 +69,9 @@ def test_smoke_with_the_embedded_models(tmp_path):
 def small(tmp_path_factory):
     """Parameters that name small random models and a small data set, and the record of a run with them."""
     folder = tmp_path_factory.mktemp("small")
-    whole = data.load_dataset("factbook", n_countries=12)
-    keep = [
-        question
-        for kind in ("fact", "reverse")
-        for split in ("train", "test")
-        for question in data.select(whole.questions, kind, split, 24)
-    ]
-    for name, questions in (("one", keep), ("other", keep[1:])):
-        data.write_folder(folder / name, data.Dataset(name, whole.corpus, questions))
+    kinds = ("fact", "reverse")
     parameters = {
-        "dataset": str(folder / "one"),
+        "dataset": notebook_runs.small_data(folder / "one", kinds=kinds),
         "encoder": checkpoints.minilm(folder / "encoder"),
         "generator": checkpoints.llama(folder / "generator", positions=1024),
         "n_questions": 6,
@@ -101,7 +79,7 @@ def small(tmp_path_factory):
     }
     others = {
         "seed": 1,
-        "dataset": str(folder / "other"),
+        "dataset": notebook_runs.small_data(folder / "other", drop=1, kinds=kinds),
         "encoder": checkpoints.minilm(folder / "other_encoder", seed=1),
         "generator": checkpoints.llama(folder / "other_generator", seed=1, positions=1024),
         "n_questions": 5,
@@ -110,7 +88,7 @@ def small(tmp_path_factory):
 
 
 def test_every_parameter_is_tried_in_this_file():
-    assert set(run.notebook_parameters(NOTEBOOK)) == {
+    assert notebook_runs.parameter_names(NOTEBOOK.stem) == {
         "scale", "seed", "dataset", "encoder", "generator", "n_questions", "n_examples", "out_dir",
     }  # fmt: skip
 

@@ -176,7 +176,6 @@ SAME = {
     "RAG-end2end-QA+R": "gold passage",
     "old index": "BM25",
     "never": "retrieved passage",
-    "seldom": "Dense",
     "regularly": "RAG-Sequence",
     "often": "random passage",
     "regularly, by an actor": "Fast",

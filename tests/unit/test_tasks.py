@@ -87,8 +87,22 @@ def test_what_is_retrieved_is_scored_by_answers_and_by_gold_passages():
     tasks.record_retrieval(record, "Y", items, corpus, found, ks=(1, 2))
     assert "recall_at_1/Y" not in record["scores"]  # not all questions name a gold passage
     assert sum(record["scores"]["top_2/Y"]["values"]) == 3
-    assert sum(record["scores"]["top_2/Y, shuffled answers"]["values"]) == 3  # one answer is nowhere
     assert record["scores"]["top_2/Y"]["values"][0] == 0
+
+
+def test_an_answer_in_the_passages_counts_for_what_it_is_above_chance():
+    """Each question has a passage of its own; another question's answer is seldom in it."""
+    corpus = {f"p{i}": Passage("", f"value{i} common") for i in range(50)}
+    items = [tasks.Item(f"q{i}", "", "", (f"value{i}",), (f"p{i}",)) for i in range(50)]
+    record = Record("00_start_here", "smoke", 0, {}, {})
+    own = np.array([[f"p{i}"] for i in range(50)])
+    tasks.record_retrieval(record, "right", items, corpus, [own], ks=(1,))
+    easy = [tasks.Item(item.id, "", "", ("common",), item.gold_passages) for item in items]
+    tasks.record_retrieval(record, "easy", easy, corpus, [own[::-1]], ks=(1,))
+    means = {name: metric["value"] for name, metric in record["metrics"].items()}
+    assert means["top_1/right"] == means["top_1/easy"] == 1  # the measure itself sees no difference
+    assert means["top_1 above chance/right"] > 0.9 and means["top_1 above chance/easy"] == 0
+    assert abs(means["top_1 above chance/right, shuffled answers"]) < 0.1
 
 
 def claims(n, split="test"):

@@ -1,0 +1,48 @@
+"""What the tests of all notebooks need: a run, the notebook's own functions, a small data set."""
+
+import nbformat
+import numpy as np
+
+from nbutils import claims, data, paths, record, run
+
+
+def results(slug, folder, scale="smoke", **parameters):
+    """The record of one run of the notebook into `folder`, without timings, versions and device."""
+    place = run.run_notebook(paths.NOTEBOOKS / f"{slug}.ipynb", scale, parameters, folder)
+    return record.without_volatile(record.load_record(place / "record.json"))
+
+
+def cells(slug, tag=None):
+    """Sources of the notebook's code cells, all of them or those with a tag."""
+    notebook = nbformat.read(paths.NOTEBOOKS / f"{slug}.ipynb", as_version=4)
+    tagged = [(cell.source, cell.metadata.get("tags", [])) for cell in notebook.cells if cell.cell_type == "code"]
+    return [source for source, tags in tagged if tag is None or tag in tags]
+
+
+def methods(slug):
+    """The functions of the notebook's `method` cells."""
+    functions = {"np": np}
+    for source in cells(slug, "method"):
+        exec(compile(source, "method", "exec"), functions)
+    return functions
+
+
+def parameter_names(slug):
+    return set(run.notebook_parameters(paths.NOTEBOOKS / f"{slug}.ipynb"))
+
+
+def check_smoke(slug, folder, figures):
+    """One run at smoke with the embedded models: every claim is there and none is judged, every figure is a file."""
+    found = results(slug, folder)
+    assert found["claims"].keys() == {id_ for id_ in claims.load_claims() if id_.startswith(slug[:3].replace("_", "."))}
+    assert all(outcome["verdict"] == claims.NOT_TESTED for outcome in found["claims"].values())
+    assert found["figures"].keys() == set(figures)
+    assert all((folder / "smoke" / slug / figure["file"]).is_file() for figure in found["figures"].values())
+
+
+def small_data(folder, drop=0, kinds=("fact",)):
+    """A folder with questions about twelve countries, the first `drop` of them left out; its path."""
+    whole = data.load_dataset("factbook", n_countries=12)
+    keep = [q for kind in kinds for split in ("train", "test") for q in data.select(whole.questions, kind, split, 24)]
+    data.write_folder(folder, data.Dataset(folder.name, whole.corpus, keep[drop:]))
+    return str(folder)
