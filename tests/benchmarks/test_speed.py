@@ -133,7 +133,9 @@ def test_scoring_against_full_logits_and_the_gemm_rate(benchmark, factbook, what
                 linear(square, square)
 
     seconds, gemm_seconds, square_seconds = in_turns(ours, products, square_gemm, rounds=3)
-    (baseline_seconds,) = in_turns(full_logits, rounds=1)
+    start = time.perf_counter()  # minutes: once is enough
+    full_logits()
+    baseline_seconds = time.perf_counter() - start
     flops = model_flops(config, sequences, answer_ids)
     achieved, peak, square_peak = flops / seconds, gemm_flops / gemm_seconds, 50 * 2 * 2048**3 / square_seconds
     benchmark.pedantic(ours, rounds=1)
