@@ -17,7 +17,7 @@ MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__i
 # A module imports only modules of earlier lines.
 LAYERS = (
     {"errors", "paths", "progress", "factbook_fields"},
-    {"files", "metrics"},
+    {"costs", "files", "metrics"},
     {"cache", "claims", "data", "models"},
     {"factbook", "formats", "presets", "record", "retrieval"},
     {"generation", "leaders", "plotting", "report"},
