@@ -1,4 +1,4 @@
-"""What a system costs: tokens and FLOPs of queries and of training, memory, money; measured on small, computed on large.
+"""What a system costs: FLOPs of queries and of training, memory, time and money, from the sizes of its model.
 
 A FLOP is one multiplication or one addition: a product of an (m, k) and a (k, n) matrix has 2mkn of them. Counted are
 matrix products alone, as torch's own counter does.
@@ -227,7 +227,8 @@ class Prices:
     hour: float = 2.0  # of a machine
     flops: float = 2e14  # that the machine sustains a second
     gigabyte_month: float = 0.1  # of memory or disk that holds the index
-    update_work: float = 0.0  # of people, for one round of training: labelling, checking, releasing
+    example: float = 0.5  # of people, for one training example
+    release: float = 20.0  # of people, for checking and releasing a model after a training
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -242,10 +243,12 @@ class Bill:
     query: float  # one query
     update: float  # one update of what it knows
     storage: float  # a month
+    start: float = 0.0  # once, before the first query
 
-    def month(self, queries_per_day: float, updates_per_month: float) -> float:
-        """Everything of one month."""
-        return self.query * queries_per_day * DAYS + self.update * updates_per_month + self.storage
+    def month(self, queries_per_day: float, updates_per_month: float, months: float = 12) -> float:
+        """Everything of one month; the start is paid back over so many `months`."""
+        running = self.query * queries_per_day * DAYS + self.update * updates_per_month
+        return running + self.storage + self.start / months
 
 
 def price_of(flops: float, prices: Prices) -> float:
@@ -253,10 +256,22 @@ def price_of(flops: float, prices: Prices) -> float:
     return flops / prices.flops / 3600 * prices.hour
 
 
-def bill(query: float, update: float, index_bytes: float, trained: bool, prices: Prices) -> Bill:
-    """The bill of a system: FLOPs of a query and of an update, bytes of its index; `trained`: an update is a training."""
-    work = prices.update_work if trained else 0.0
-    return Bill(price_of(query, prices), price_of(update, prices) + work, index_bytes / 1e9 * prices.gigabyte_month)
+def bill(
+    query: float,
+    index_update: float,
+    index_bytes: float,
+    training: float,
+    n_examples: int,
+    weights: bool,
+    prices: Prices,
+) -> Bill:
+    """The bill of a system from FLOPs of a query, of an update of its index, and of its training (0: none).
+
+    `weights` says that its knowledge is in its weights: an update is a training then, with the examples made anew.
+    """
+    trained = price_of(training, prices) + n_examples * prices.example + prices.release if training else 0.0
+    update = trained if weights else price_of(index_update, prices)
+    return Bill(price_of(query, prices), update, index_bytes / 1e9 * prices.gigabyte_month, trained)
 
 
 def break_even(one: Bill, other: Bill, updates_per_month: float) -> float | None:

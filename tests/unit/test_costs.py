@@ -136,13 +136,15 @@ def test_reading_is_timed_and_leaves_the_model_whole(generator):
 
 
 def test_a_bill_by_hand():
-    prices = costs.Prices(hour=3.6, flops=1e12, gigabyte_month=0.5, update_work=10)
+    prices = costs.Prices(hour=3.6, flops=1e12, gigabyte_month=0.5, example=0.1, release=10)
     assert costs.price_of(2e12, prices) == pytest.approx(2e-3)
-    tuned = costs.bill(1e12, 5e12, 0, True, prices)
-    rag = costs.bill(4e12, 1e12, 2e9, False, prices)
-    assert (tuned.query, tuned.update, tuned.storage) == pytest.approx((1e-3, 10.005, 0))
-    assert (rag.query, rag.update, rag.storage) == pytest.approx((4e-3, 1e-3, 1.0))
-    assert rag.month(100, 2) == pytest.approx(100 * 30 * 4e-3 + 2e-3 + 1)
+    tuned = costs.bill(1e12, 0, 0, 5e12, 100, True, prices)
+    rag = costs.bill(4e12, 1e12, 2e9, 0, 100, False, prices)
+    both = costs.bill(4e12, 1e12, 2e9, 5e12, 100, False, prices)
+    assert (tuned.query, tuned.update, tuned.storage, tuned.start) == pytest.approx((1e-3, 20.005, 0, 20.005))
+    assert (rag.query, rag.update, rag.storage, rag.start) == pytest.approx((4e-3, 1e-3, 1.0, 0))
+    assert (both.update, both.start) == pytest.approx((1e-3, 20.005))
+    assert both.month(100, 2, months=10) == pytest.approx(100 * 30 * 4e-3 + 2e-3 + 1 + 2.0005)
 
 
 def test_break_even_is_where_the_bills_meet():
