@@ -18,11 +18,12 @@ MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__i
 LAYERS = (
     {"errors", "paths", "progress", "factbook_fields"},
     {"costs", "files", "metrics"},
-    {"cache", "claims", "data", "models"},
+    {"cache", "claims", "data", "decision", "models"},
     {"factbook", "formats", "presets", "record", "retrieval"},
     {"generation", "leaders", "plotting", "report"},
     {"rag", "refresh", "tasks"},
     {"training"},
+    {"pilot"},
     {"run"},
     {"__main__"},
 )

@@ -1,0 +1,266 @@
+"""The pilot: five systems over one language model, trained on the same questions and asked the same questions.
+
+Each system is a reader and, but for two of them, a retriever. Training and answering are those of the other notebooks.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from nbutils import costs, generation, metrics, rag, retrieval, tasks, training
+from nbutils.data import Passage, Question
+from nbutils.errors import InputError
+from nbutils.models import Encoder, Generator
+from nbutils.retrieval import DenseIndex
+from nbutils.tasks import Item
+from nbutils.training import Curves, Settings
+
+# system -> (reader, retriever); the untuned reader is shown solved examples
+SYSTEMS: dict[str, tuple[str, str | None]] = {
+    "prompting": ("untuned", None),
+    "fine-tuned": ("closed-book", None),
+    "RAG": ("untuned", "frozen"),
+    "RAG, tuned retriever": ("untuned", "tuned"),
+    "fine-tuned + RAG": ("reading", "frozen"),
+}
+RETRIEVING = tuple(system for system, (_, retriever) in SYSTEMS.items() if retriever)
+TRAINED = tuple(system for system in SYSTEMS if system not in ("prompting", "RAG"))
+IN_WEIGHTS = ("prompting", "fine-tuned")  # what they know does not change with an index
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the five systems are made of."""
+
+    readers: dict[str, Generator]  # untuned, closed-book, reading
+    encoders: dict[str, Encoder]  # of questions: frozen, tuned
+    index: DenseIndex
+    corpus: dict[str, Passage]
+    examples: tuple[Question, ...]  # solved ones, shown to the untuned reader
+    n_docs: int  # passages a question
+    temperature: float  # of p(z|x)
+    max_new_tokens: int
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What one system says to B questions, and what it read to say it."""
+
+    texts: list[str]
+    logprobs: np.ndarray  # (B,) log p(answer | question) in nats, the ending included
+    sources: list[list[str]]  # ids of the passages read, best first; none for a closed-book system
+    prompt_tokens: list[list[int]]  # length of each prompt that was read
+    new_tokens: list[int]  # of the answer, its ending included
+    n_candidates: list[int]  # answers weighed against each other; 0 where there is one prompt
+
+
+def train_closed_book(
+    generator: Generator, items: Sequence[Item], settings: Settings, seed: int
+) -> tuple[Generator, Curves]:
+    """The generator fine-tuned on questions and answers alone."""
+    prompts = [generation.build_prompt(item.question) for item in items]
+    return training.fine_tune(generator, prompts, [item.answers[0] for item in items], settings, seed, "fine-tuned")
+
+
+def train_reading(
+    generator: Generator,
+    items: Sequence[Item],
+    ids: Sequence[Sequence[str]],
+    corpus: dict[str, Passage],
+    settings: Settings,
+    seed: int,
+) -> tuple[Generator, Curves]:
+    """The generator fine-tuned on the same with a retrieved passage in front, one example a passage (RA-IT).
+
+    Lin et al. 2023, section 2.3; `ids` are the passages of each item, wrong ones among them.
+    """
+    prompts = [prompt for row in tasks.prompts(items, ids, corpus) for prompt in row]
+    answers = [item.answers[0] for item, row in zip(items, ids, strict=True) for _ in row]
+    return training.fine_tune(generator, prompts, answers, settings, seed, "fine-tuned + RAG")
+
+
+def train_retriever(
+    generator: Generator,
+    encoder: Encoder,
+    index: DenseIndex,
+    corpus: dict[str, Passage],
+    items: Sequence[Item],
+    n_candidates: int,
+    settings: Settings,
+    temperature: float,
+    lsr_temperature: float,
+    seed: int,
+) -> tuple[Encoder, Curves]:
+    """The question encoder tuned towards the passages under which the untuned generator finds the answers probable.
+
+    R-ft of Lin et al. 2023, section 2.4, on the same questions as the other systems.
+    """
+    queries = [item.query for item in items]
+    candidates = retrieval.search_dense(index, encoder, queries, n_candidates)[0]
+    prompts = tasks.prompts(items, candidates, corpus)
+    scores = rag.passage_logprobs(generator, prompts, [item.answers[0] for item in items])
+    tuned, _, curves = training.train_lsr(
+        encoder, index, corpus, queries, candidates, scores, settings, temperature, lsr_temperature, seed=seed
+    )
+    return tuned, curves
+
+
+def answer(parts: Parts, items: Sequence[Item], systems: Sequence[str] = tuple(SYSTEMS)) -> dict[str, Answers]:
+    """{system: its answers}. A reader reads each passage once, for all systems that need it.
+
+    A system without passages has one prompt; one with K weighs the answers that its passages propose,
+    sum_z p(z|x) p(y|x,z) (RAG-Sequence, thorough decoding). Raises InputError for a system that is none.
+    """
+    if unknown := [system for system in systems if system not in SYSTEMS]:
+        raise InputError(f"no system {unknown[0]!r}: use some of {', '.join(SYSTEMS)}")
+    retrievers = dict.fromkeys(SYSTEMS[system][1] for system in systems if SYSTEMS[system][1])
+    queries = [item.query for item in items]
+    found = {
+        name: retrieval.search_dense(parts.index, parts.encoders[name], queries, parts.n_docs) for name in retrievers
+    }
+    answers = {}
+    for reader in dict.fromkeys(SYSTEMS[system][0] for system in systems):
+        mine = {system: SYSTEMS[system][1] for system in systems if SYSTEMS[system][0] == reader}
+        for closed in [system for system, retriever in mine.items() if retriever is None]:
+            answers[closed] = _closed_book(parts, reader, items)
+        if reading := {system: found[retriever] for system, retriever in mine.items() if retriever}:
+            answers |= _with_passages(parts, reader, items, reading)
+    return {system: answers[system] for system in systems}
+
+
+def answer_from(parts: Parts, reader: str, items: Sequence[Item], ids: Sequence[Sequence[str]]) -> Answers:
+    """A reader's answers from the passages that it is given, all with the same weight."""
+    rows = np.array([list(row) for row in ids])
+    return _with_passages(parts, reader, items, {"given": (rows, np.zeros(rows.shape))})["given"]
+
+
+def _closed_book(parts: Parts, reader: str, items: Sequence[Item]) -> Answers:
+    prompts = [[generation.build_prompt(item.question, examples=_shown(parts, reader))] for item in items]
+    found = rag.sequence_candidates(parts.readers[reader], prompts, parts.max_new_tokens)
+    return _answers(parts.readers[reader], prompts, found, [np.zeros(1)] * len(items), [[]] * len(items))
+
+
+def _with_passages(
+    parts: Parts, reader: str, items: Sequence[Item], found: Mapping[str, tuple[np.ndarray, np.ndarray]]
+) -> dict[str, Answers]:
+    """For each system its answers; `found` has ids and scores (B, K) for each."""
+    import torch
+
+    rows = {system: ids.tolist() for system, (ids, _) in found.items()}
+    pools = [
+        list(dict.fromkeys(id_ for row in per_item for id_ in row)) for per_item in zip(*rows.values(), strict=True)
+    ]
+    shots = _shown(parts, reader)
+    prompts = [
+        [generation.build_prompt(item.question, parts.corpus[id_], shots) for id_ in pool]
+        for item, pool in zip(items, pools, strict=True)
+    ]
+    candidates = rag.sequence_candidates(parts.readers[reader], prompts, parts.max_new_tokens)
+    answers = {}
+    for system, (_, scores) in found.items():
+        logpriors = rag.document_logprior(torch.tensor(np.asarray(scores)), parts.temperature).numpy()
+        priors = [
+            rag.prior_over(pool, row, prior) for pool, row, prior in zip(pools, rows[system], logpriors, strict=True)
+        ]
+        answers[system] = _answers(parts.readers[reader], prompts, candidates, priors, rows[system])
+    return answers
+
+
+def _answers(generator: Generator, prompts, candidates, priors, sources: list[list[str]]) -> Answers:
+    """Texts and costs, of the prompts that the prior does not leave out."""
+    texts, logprobs, n_candidates = [], [], []
+    for found, prior in zip(candidates, priors, strict=True):
+        scores = rag.marginal(found, prior)
+        texts.append(found.texts[int(scores.argmax())])
+        logprobs.append(scores.max())
+        read = np.isfinite(prior)
+        n_candidates.append(int(found.in_beam[:, read].any(1).sum()) if read.sum() > 1 else 0)
+    kept = [
+        [p for p, log in zip(row, prior, strict=True) if np.isfinite(log)]
+        for row, prior in zip(prompts, priors, strict=True)
+    ]
+    lengths = iter(map(len, generator.tokenizer([prompt for row in kept for prompt in row])["input_ids"]))
+    tokens = [[next(lengths) for _ in row] for row in kept]
+    new = [
+        len(ids) + 1
+        for ids in generator.tokenizer([f" {text}" for text in texts], add_special_tokens=False)["input_ids"]
+    ]
+    return Answers(texts, np.array(logprobs), sources, tokens, new, n_candidates)
+
+
+def _shown(parts: Parts, reader: str) -> tuple[Question, ...]:
+    return parts.examples if reader == "untuned" else ()
+
+
+# What is measured of the answers, one value a question
+
+
+def contained(texts: Sequence[str], ids: Sequence[Sequence[str]], corpus: Mapping[str, Passage]) -> np.ndarray:
+    """1 where an answer stands, word for word, in one of its passages (title or text), else 0: (B,).
+
+    An empty answer and one without passages are in none. Words are compared as DPR compares them.
+    """
+    places = [i for i, (text, row) in enumerate(zip(texts, ids, strict=True)) if text.strip() and len(row)]
+    values = np.zeros(len(texts))
+    for i in places:
+        passages = {id_: f"{corpus[id_].title}. {corpus[id_].text}" for id_ in ids[i]}
+        values[i] = metrics.topk_accuracy([list(ids[i])], passages, [[texts[i]]], [len(ids[i])])[0, 0]
+    return values
+
+
+def tokens_a_query(answers: Answers) -> np.ndarray:
+    """Tokens that are read and written for each question: (B,)."""
+    pairs = zip(answers.prompt_tokens, answers.new_tokens, strict=True)
+    return np.array([sum(prompts) + len(prompts) * new for prompts, new in pairs], dtype=float)
+
+
+def flops_a_query(
+    answers: Answers,
+    generator: costs.Shape,
+    encoder: costs.Shape | None,
+    question_tokens: int,
+    n_passages: int,
+    width: int,
+) -> np.ndarray:
+    """FLOPs of each question; with an encoder, of the search over `n_passages` vectors of `width` numbers too: (B,)."""
+    search = 0
+    if encoder is not None:
+        search = costs.reading_flops(encoder, question_tokens) + costs.search_flops(n_passages, width)
+    rows = zip(answers.prompt_tokens, answers.new_tokens, answers.n_candidates, strict=True)
+    return np.array(
+        [search + costs.query_flops(generator, prompts, new, candidates) for prompts, new, candidates in rows],
+        dtype=float,
+    )
+
+
+def fine_tuning_flops(
+    generator: Generator, prompts: Sequence[str], answers: Sequence[str], settings: Settings
+) -> float:
+    """FLOPs of a whole fine-tuning: those of the mean example, times the examples that its steps see."""
+    prompt_ids, answer_ids = generation.tokenise_pairs(generator, list(prompts), list(answers))
+    lengths = [len(p) + len(a) - 1 for p, a in zip(prompt_ids, answer_ids, strict=True)]
+    shape = costs.shape_of(generator.model.config)
+    rank, layers = settings.lora_rank, settings.lora_layers
+    once = costs.training_flops(shape, lengths, [len(ids) for ids in answer_ids], rank, layers)
+    return once / len(lengths) * settings.n_steps * settings.batch_size
+
+
+def perplexity_losses(generator: Generator, texts: Sequence[str], n_words: int) -> np.ndarray:
+    """Mean -log p a token, in nats, of the words after the first `n_words` of each text: (B,)."""
+    split = [text.split() for text in texts]
+    if any(len(words) <= n_words for words in split):
+        raise InputError(f"a text has no more than {n_words} words: nothing is left to be foreseen")
+    starts, rests = [" ".join(words[:n_words]) for words in split], [" ".join(words[n_words:]) for words in split]
+    return np.array([-row.mean() for row in generation.answer_logprobs(generator, starts, rests)])
+
+
+def with_index(parts: Parts, index: DenseIndex, corpus: dict[str, Passage]) -> Parts:
+    """The same systems over another index and corpus: an update without training."""
+    return replace(parts, index=index, corpus=corpus)
+
+
+def with_readers(parts: Parts, **readers: Any) -> Parts:
+    """The same systems with other readers."""
+    return replace(parts, readers={**parts.readers, **readers})
