@@ -3,6 +3,7 @@
 Each system is a reader and, but for two of them, a retriever. Training and answering are those of the other notebooks.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -107,7 +108,9 @@ def train_retriever(
     return tuned, curves
 
 
-def answer(parts: Parts, items: Sequence[Item], systems: Sequence[str] = tuple(SYSTEMS)) -> dict[str, Answers]:
+def answer(
+    parts: Parts, items: Sequence[Item], systems: Sequence[str] = tuple(SYSTEMS), use_cache: bool = True
+) -> dict[str, Answers]:
     """{system: its answers}. A reader reads each passage once, for all systems that need it.
 
     A system without passages has one prompt; one with K weighs the answers that its passages propose,
@@ -124,9 +127,9 @@ def answer(parts: Parts, items: Sequence[Item], systems: Sequence[str] = tuple(S
     for reader in dict.fromkeys(SYSTEMS[system][0] for system in systems):
         mine = {system: SYSTEMS[system][1] for system in systems if SYSTEMS[system][0] == reader}
         for closed in [system for system, retriever in mine.items() if retriever is None]:
-            answers[closed] = _closed_book(parts, reader, items)
+            answers[closed] = _closed_book(parts, reader, items, use_cache)
         if reading := {system: found[retriever] for system, retriever in mine.items() if retriever}:
-            answers |= _with_passages(parts, reader, items, reading)
+            answers |= _with_passages(parts, reader, items, reading, use_cache)
     return {system: answers[system] for system in systems}
 
 
@@ -136,14 +139,18 @@ def answer_from(parts: Parts, reader: str, items: Sequence[Item], ids: Sequence[
     return _with_passages(parts, reader, items, {"given": (rows, np.zeros(rows.shape))})["given"]
 
 
-def _closed_book(parts: Parts, reader: str, items: Sequence[Item]) -> Answers:
+def _closed_book(parts: Parts, reader: str, items: Sequence[Item], use_cache: bool) -> Answers:
     prompts = [[generation.build_prompt(item.question, examples=_shown(parts, reader))] for item in items]
-    found = rag.sequence_candidates(parts.readers[reader], prompts, parts.max_new_tokens)
+    found = rag.sequence_candidates(parts.readers[reader], prompts, parts.max_new_tokens, use_cache=use_cache)
     return _answers(parts.readers[reader], prompts, found, [np.zeros(1)] * len(items), [[]] * len(items))
 
 
 def _with_passages(
-    parts: Parts, reader: str, items: Sequence[Item], found: Mapping[str, tuple[np.ndarray, np.ndarray]]
+    parts: Parts,
+    reader: str,
+    items: Sequence[Item],
+    found: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    use_cache: bool = True,
 ) -> dict[str, Answers]:
     """For each system its answers; `found` has ids and scores (B, K) for each."""
     import torch
@@ -157,7 +164,7 @@ def _with_passages(
         [generation.build_prompt(item.question, parts.corpus[id_], shots) for id_ in pool]
         for item, pool in zip(items, pools, strict=True)
     ]
-    candidates = rag.sequence_candidates(parts.readers[reader], prompts, parts.max_new_tokens)
+    candidates = rag.sequence_candidates(parts.readers[reader], prompts, parts.max_new_tokens, use_cache=use_cache)
     answers = {}
     for system, (_, scores) in found.items():
         logpriors = rag.document_logprior(torch.tensor(np.asarray(scores)), parts.temperature).numpy()
@@ -210,6 +217,16 @@ def contained(texts: Sequence[str], ids: Sequence[Sequence[str]], corpus: Mappin
     return values
 
 
+def seconds_a_query(parts: Parts, items: Sequence[Item], system: str) -> float:
+    """Median seconds from a question to its answer, asked one at a time; the first one warms up and does not count."""
+    times = []
+    for item in items:
+        start = time.perf_counter()
+        answer(parts, [item], [system], use_cache=False)
+        times.append(time.perf_counter() - start)
+    return float(np.median(times[1:] or times))
+
+
 def tokens_a_query(answers: Answers) -> np.ndarray:
     """Tokens that are read and written for each question: (B,)."""
     pairs = zip(answers.prompt_tokens, answers.new_tokens, strict=True)
@@ -245,6 +262,33 @@ def fine_tuning_flops(
     rank, layers = settings.lora_rank, settings.lora_layers
     once = costs.training_flops(shape, lengths, [len(ids) for ids in answer_ids], rank, layers)
     return once / len(lengths) * settings.n_steps * settings.batch_size
+
+
+def bills(
+    queries: Mapping[str, float],
+    trainings: Mapping[str, float],
+    index_update: float,
+    index_bytes: float,
+    n_examples: int,
+    prices: costs.Prices,
+) -> dict[str, costs.Bill]:
+    """{system: its bill}, from FLOPs of a query and of a training (absent: none), and of an update of the index.
+
+    A system that retrieves keeps an index, and its knowledge is brought up to date there; the others know what is in
+    their weights: those that are trained are trained anew, prompting stays as it is.
+    """
+    return {
+        system: costs.bill(
+            flops,
+            index_update if system in RETRIEVING else 0,
+            index_bytes if system in RETRIEVING else 0,
+            trainings.get(system, 0),
+            n_examples,
+            system in IN_WEIGHTS,
+            prices,
+        )
+        for system, flops in queries.items()
+    }
 
 
 def perplexity_losses(generator: Generator, texts: Sequence[str], n_words: int) -> np.ndarray:

@@ -24,7 +24,7 @@ LAYERS = (
     {"rag", "refresh", "tasks"},
     {"training"},
     {"pilot"},
-    {"run"},
+    {"pilot_page", "run"},
     {"__main__"},
 )
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
