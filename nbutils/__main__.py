@@ -192,7 +192,7 @@ def pilot(
     needs = decision.Needs(queries_per_day, updates_per_month, sources, worth)
     prices = costs.Prices(hour=hour, example=example)
     advice = pilot_page.make_page(folder, out, preset, needs, prices, seed, click.echo)
-    click.echo(f"{out}: {advice.system or advice.reasons[0]}")
+    click.echo(f"{out}: {decision.headline(advice)}")
 
 
 @cli.group()

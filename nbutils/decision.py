@@ -13,6 +13,7 @@ from nbutils.errors import InputError
 MARGIN = 0.1  # of accuracy: a difference that matters
 N_RESAMPLES = 2_000
 TOO_LITTLE = "too little data to tell"
+NOTHING = "no system meets all demands: relax one"
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,11 @@ class Advice:
     sure: float = 0.0  # share of resamples of the questions in which the best one is the best one
 
 
+def headline(advice: Advice) -> str:
+    """The advice in a few words: the system, or why there is none."""
+    return advice.system or (TOO_LITTLE if advice.values else NOTHING)
+
+
 def recommend(
     right: Mapping[str, Sequence[float]],
     bills: Mapping[str, Bill],
@@ -69,10 +75,10 @@ def recommend(
     if needs.sources:
         excluded |= {system: "shows no source" for system in right if system not in retrieving}
     for what, scores in (demands or {}).items():
-        excluded = _below(what, scores, [s for s in right if s not in excluded]) | excluded
+        excluded = _below(what, scores, list(right)) | excluded
     eligible = [system for system in right if system not in excluded]
     if not eligible:
-        return Advice(None, ["no system meets all demands: relax one"], {}, excluded)
+        return Advice(None, [f"{s} left out: {why}" for s, why in excluded.items()], {}, excluded)
     cost = {system: _a_query(bills[system], needs) for system in eligible}
     table = np.stack([np.asarray(right[s], dtype=float) - cost[s] / needs.worth for s in eligible], axis=1)  # (n, S)
     means, low, high = metrics.bootstrap_mean(table)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from nbutils import costs, generation, metrics, rag, retrieval, tasks, training
+from nbutils import costs, decision, generation, metrics, rag, retrieval, tasks, training
 from nbutils.data import Passage, Question
 from nbutils.errors import InputError
 from nbutils.models import Encoder, Generator
@@ -129,14 +129,8 @@ def answer(
         for closed in [system for system, retriever in mine.items() if retriever is None]:
             answers[closed] = _closed_book(parts, reader, items, use_cache)
         if reading := {system: found[retriever] for system, retriever in mine.items() if retriever}:
-            answers |= _with_passages(parts, reader, items, reading, use_cache)
+            answers |= read(parts, reader, items, reading, use_cache)
     return {system: answers[system] for system in systems}
-
-
-def answer_from(parts: Parts, reader: str, items: Sequence[Item], ids: Sequence[Sequence[str]]) -> Answers:
-    """A reader's answers from the passages that it is given, all with the same weight."""
-    rows = np.array([list(row) for row in ids])
-    return _with_passages(parts, reader, items, {"given": (rows, np.zeros(rows.shape))})["given"]
 
 
 def _closed_book(parts: Parts, reader: str, items: Sequence[Item], use_cache: bool) -> Answers:
@@ -145,14 +139,18 @@ def _closed_book(parts: Parts, reader: str, items: Sequence[Item], use_cache: bo
     return _answers(parts.readers[reader], prompts, found, [np.zeros(1)] * len(items), [[]] * len(items))
 
 
-def _with_passages(
+def read(
     parts: Parts,
     reader: str,
     items: Sequence[Item],
     found: Mapping[str, tuple[np.ndarray, np.ndarray]],
     use_cache: bool = True,
 ) -> dict[str, Answers]:
-    """For each system its answers; `found` has ids and scores (B, K) for each."""
+    """For each way of `found` to passages, {name: (ids (B, K), scores (B, K))}, what the reader answers from them.
+
+    The scores are inner products, of which the temperature makes p(z|x); equal ones give equal weights. A passage that
+    several ways found is read once.
+    """
     import torch
 
     rows = {system: ids.tolist() for system, (ids, _) in found.items()}
@@ -289,6 +287,57 @@ def bills(
         )
         for system, flops in queries.items()
     }
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a pilot has measured, as the decision needs it."""
+
+    right: dict[int, dict[str, Sequence[float]]]  # training examples -> system -> score of each question
+    queries: dict[str, float]  # system -> FLOPs of a mean query
+    trainings: dict[str, float]  # system -> FLOPs of its training; absent: none
+    index_update: float  # FLOPs of an update of the index
+    index_bytes: float
+    style: dict[str, Sequence[float]]  # system -> 1 where an answer kept the house style; {}: not measured
+    fresh: dict[
+        str, Sequence[float]
+    ]  # system -> score of facts that had changed, after its own update; {}: not measured
+
+
+def advise(
+    evidence: Evidence, needs: decision.Needs, prices: costs.Prices, n_examples: int, style: bool = False
+) -> decision.Advice:
+    """What `decision.recommend` says to one who has `n_examples`: the largest measured number not above it counts.
+
+    Systems that cannot be had with so few are left out there. Where facts change, what a system says of changed facts
+    after its own update is a demand; and the house style, if it is asked for.
+    """
+    level = max((n for n in evidence.right if n <= n_examples), default=min(evidence.right))
+    demands = {}
+    if style:
+        demands["house style"] = evidence.style
+    if needs.updates_per_month and evidence.fresh:
+        demands["changed facts"] = evidence.fresh
+    account = bills(evidence.queries, evidence.trainings, evidence.index_update, evidence.index_bytes, level, prices)
+    return decision.recommend(evidence.right[level], account, needs, RETRIEVING, demands)
+
+
+def wordings(questions: Sequence[Question], n: int, seed: int) -> list[tuple[Question, Question, Question]]:
+    """`n` facts, drawn by `seed`, each asked three times: as it will be trained on, in other words, and reversed.
+
+    A fact is what one passage says of one field. Raises InputError when no fact is asked in all three ways.
+    """
+    asked: dict[tuple[str, str], dict[str, list[Question]]] = {}
+    for question in questions:
+        if question.gold_passages and question.kind in ("fact", "reverse"):
+            fact = asked.setdefault((question.gold_passages[0], question.field), {"fact": [], "reverse": []})
+            fact[question.kind].append(question)
+    found = [
+        (f["fact"][0], f["fact"][1], f["reverse"][0]) for f in asked.values() if len(f["fact"]) > 1 and f["reverse"]
+    ]
+    if not found:
+        raise InputError("no fact is asked in two wordings and reversed: there is nothing to compare")
+    return [found[i] for i in np.random.default_rng(seed).permutation(len(found))[:n]]
 
 
 def perplexity_losses(generator: Generator, texts: Sequence[str], n_words: int) -> np.ndarray:

@@ -305,7 +305,7 @@ def render(found: Findings, advice: Advice, needs: Needs, prices: costs.Prices) 
     return environment.get_template("pilot.html").render(
         found=found, advice=advice, needs=needs, prices=prices, table=table, models=list(found.queries),
         opinions=opinions(found), figures=_figures(found, needs, prices), examples=_examples(found),
-        too_little=decision.TOO_LITTLE, break_even=None if meet is None else f"{meet:,.0f}",
+        headline=decision.headline(advice), break_even=None if meet is None else f"{meet:,.0f}",
     )  # fmt: skip
 
 

@@ -57,13 +57,18 @@ def test_demands_leave_systems_out():
         == "style: not measured"
     )
     nothing = decision.recommend(right, bills, decision.Needs(sources=True), [])
-    assert nothing.system is None and "relax" in nothing.reasons[0] and len(nothing.excluded) == 3
+    assert nothing.system is None and decision.headline(nothing) == decision.NOTHING and len(nothing.excluded) == 3
+    both = decision.recommend(
+        right, bills, decision.Needs(sources=True), ["RAG"], {"style": {**style, "RAG": scores(0.1, 50)}}
+    )
+    assert both.system is None and both.excluded["RAG"].startswith("style")  # the best at style counts, source or not
 
 
 def test_too_little_data_is_said():
     few = {"fine-tuned": [0, 1, 0, 1, 0, 1], "RAG": [1, 0, 1, 1, 0, 1]}
     advice = decision.recommend(few, dict.fromkeys(few, FREE), decision.Needs(), ["RAG"])
     assert advice.system is None and advice.reasons[0].startswith(decision.TOO_LITTLE)
+    assert decision.headline(advice) == decision.TOO_LITTLE
     many = {name: values * 300 for name, values in few.items()}
     assert decision.recommend(many, dict.fromkeys(many, FREE), decision.Needs(), ["RAG"]).system == "RAG"
 

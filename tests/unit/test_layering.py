@@ -24,7 +24,7 @@ LAYERS = (
     {"rag", "refresh", "tasks"},
     {"training"},
     {"pilot"},
-    {"pilot_page", "run"},
+    {"panel", "pilot_page", "run"},
     {"__main__"},
 )
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
@@ -32,8 +32,8 @@ LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
 LATE = {("data", "factbook"), ("data", "formats")}
 
 HEAVY = {
-    "bitsandbytes", "bm25s", "datasets", "evaluate", "faiss", "huggingface_hub", "ir_measures", "jinja2", "matplotlib",
-    "nbformat", "pandas", "papermill", "peft", "ray", "scipy", "sentence_transformers", "sklearn", "tokenizers",
+    "bitsandbytes", "bm25s", "datasets", "evaluate", "faiss", "huggingface_hub", "ipywidgets", "ir_measures", "jinja2",
+    "matplotlib", "nbformat", "pandas", "papermill", "peft", "ray", "scipy", "sentence_transformers", "sklearn", "tokenizers",
     "torch", "tqdm", "transformers", "yaml",
 }  # fmt: skip
 VAGUE = re.compile(r"(.*_)?(utils?|helpers?|common|misc)")

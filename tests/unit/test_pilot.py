@@ -6,7 +6,7 @@ import checkpoints
 import numpy as np
 import pytest
 
-from nbutils import costs, generation, models, pilot, rag, retrieval, tasks, training
+from nbutils import costs, decision, generation, models, pilot, rag, retrieval, tasks, training
 from nbutils.data import Passage, Question
 from nbutils.errors import InputError
 
@@ -94,7 +94,8 @@ def test_rag_is_the_ensemble_of_its_own_passages(parts):
 
 
 def test_given_passages_are_the_ones_that_are_read(parts):
-    said = pilot.answer_from(parts, "reading", ITEMS, [["russia"]] * len(ITEMS))
+    given = np.array([["russia"]] * len(ITEMS)), np.zeros((len(ITEMS), 1))
+    said = pilot.read(parts, "reading", ITEMS, {"given": given})["given"]
     prompts = [generation.build_prompt(item.question, CORPUS["russia"]) for item in ITEMS]
     assert said.texts == generation.generate(parts.readers["reading"], prompts, 4)
     assert said.sources == [["russia"]] * len(ITEMS)
@@ -162,3 +163,66 @@ def test_perplexity_is_of_the_words_after_the_first(parts):
     assert losses[0] == pytest.approx(-row.mean()) and losses.shape == (2,)
     with pytest.raises(InputError, match="no more than 6 words"):
         pilot.perplexity_losses(generator, texts, 6)
+
+
+def evidence(**changed):
+    right = {
+        n: {s: np.full(200, float(s == "RAG" or (n >= 64 and s == best))) for s in pilot.SYSTEMS}
+        for n, best in ((0, ""), (64, "fine-tuned + RAG"))
+    }
+    for scores in right.values():
+        scores["RAG"] = scores["RAG"] * 0.5
+    same = dict.fromkeys(pilot.SYSTEMS, 1e12)
+    usual = pilot.Evidence(right, same, {"fine-tuned": 1e15, "fine-tuned + RAG": 1e15}, 1e12, 1e6, {}, {})
+    return replace(usual, **changed)
+
+
+def test_advice_counts_the_examples_that_there_are():
+    for n, system in ((0, "RAG"), (63, "RAG"), (64, "fine-tuned + RAG"), (10_000, "fine-tuned + RAG")):
+        assert pilot.advise(evidence(), decision.Needs(), costs.Prices(), n).system == system
+
+
+def test_advice_knows_style_and_changed_facts():
+    style = {system: np.full(50, float(system == "fine-tuned")) for system in pilot.SYSTEMS}
+    styled = pilot.advise(evidence(style=style), decision.Needs(), costs.Prices(), 64, style=True)
+    assert styled.system == "fine-tuned" and "house style" in styled.excluded["RAG"]
+    fresh = {system: np.full(50, float(system == "RAG")) for system in pilot.SYSTEMS}
+    moving = evidence(fresh=fresh)
+    assert pilot.advise(moving, decision.Needs(updates_per_month=1), costs.Prices(), 64).system == "RAG"
+    assert pilot.advise(moving, decision.Needs(updates_per_month=0), costs.Prices(), 64).system == "fine-tuned + RAG"
+
+
+def test_bills_say_who_is_trained_and_who_has_an_index():
+    found = pilot.bills(
+        dict.fromkeys(pilot.SYSTEMS, 1e12),
+        {"fine-tuned": 1e15, "fine-tuned + RAG": 1e15},
+        1e12,
+        1e9,
+        10,
+        costs.Prices(),
+    )
+    assert found["prompting"].update == found["prompting"].start == found["prompting"].storage == 0
+    assert found["fine-tuned"].update == found["fine-tuned"].start > 20 and found["fine-tuned"].storage == 0
+    assert found["fine-tuned + RAG"].start > 20 > found["fine-tuned + RAG"].update == found["RAG"].update > 0
+    assert found["RAG"].start == 0 < found["RAG"].storage
+
+
+def test_a_fact_in_three_wordings():
+    def asked(name, kind, template, passage="p"):
+        return Question(name, name, ("x",), (passage,), kind=kind, field="capital", template=template)
+
+    whole = [asked("a", "fact", 0), asked("b", "fact", 1), asked("c", "reverse", 0), asked("d", "fact", 0, "other")]
+    ((first, second, back),) = pilot.wordings(whole, 5, 0)
+    assert (first.id, second.id, back.id) == ("a", "b", "c")
+    with pytest.raises(InputError, match="nothing to compare"):
+        pilot.wordings(whole[:2], 5, 0)
+
+
+def test_a_question_is_timed_without_the_cache(parts, monkeypatch):
+    seen = []
+    real = rag.sequence_candidates
+    monkeypatch.setattr(
+        rag, "sequence_candidates", lambda *a, use_cache: seen.append(use_cache) or real(*a, use_cache=use_cache)
+    )
+    assert pilot.seconds_a_query(parts, ITEMS[:2], "RAG") > 0
+    assert seen == [False, False]
