@@ -262,6 +262,44 @@ def fine_tuning_flops(
     return once / len(lengths) * settings.n_steps * settings.batch_size
 
 
+def trainings(
+    generator: Generator,
+    encoder: Encoder,
+    items: Sequence[Item],
+    ids: Sequence[Sequence[str]],
+    corpus: dict[str, Passage],
+    settings: Settings,
+    n_candidates: int,
+    retriever_settings: Settings,
+) -> dict[str, float]:
+    """{system: FLOPs of its training}; those of the tuned retriever count the reader's scores of its candidates.
+
+    `ids` are the passages with which the reader is trained. The question encoder counts three times its reading.
+    """
+    answers = [item.answers[0] for item in items]
+    plain = [generation.build_prompt(item.question) for item in items]
+    rows = tasks.prompts(items, ids, corpus)
+    reading = [prompt for row in rows for prompt in row], [y for y, row in zip(answers, rows, strict=True) for _ in row]
+    shape = costs.shape_of(generator.model.config)
+    lengths = [len(row) for row in generator.tokenizer([row[0] for row in rows])["input_ids"]]
+    own = [len(row) for row in generator.tokenizer([f" {y}" for y in answers], add_special_tokens=False)["input_ids"]]
+    scored = [costs.reading_flops(shape, n + m, n_logits=m + 1) for n, m in zip(lengths, own, strict=True)]
+    a_query = encoding_flops(encoder, [item.query for item in items]) / len(items)
+    learning = 3 * a_query * retriever_settings.batch_size * retriever_settings.n_steps
+    return {
+        "fine-tuned": fine_tuning_flops(generator, plain, answers, settings),
+        "fine-tuned + RAG": fine_tuning_flops(generator, *reading, settings),
+        "RAG, tuned retriever": float(n_candidates * sum(scored) + learning),
+    }
+
+
+def encoding_flops(encoder: Encoder, texts: Sequence[str]) -> float:
+    """FLOPs of encoding these texts, each cut at the encoder's length limit."""
+    shape = costs.shape_of(encoder.model.config)
+    lengths = [min(len(ids), encoder.max_length) for ids in encoder.tokenizer(list(texts))["input_ids"]]
+    return float(sum(costs.reading_flops(shape, n) for n in lengths))
+
+
 def bills(
     queries: Mapping[str, float],
     trainings: Mapping[str, float],

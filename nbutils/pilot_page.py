@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from nbutils import claims, costs, data, decision, files, generation, metrics, models, pilot, plotting, retrieval, tasks
+from nbutils import claims, costs, data, decision, files, metrics, models, pilot, plotting, retrieval, tasks
 from nbutils.data import Dataset, Passage, Question
 from nbutils.decision import Advice, Needs
 from nbutils.errors import InputError
@@ -165,12 +165,8 @@ def measure(dataset: Dataset, preset: RagOrFinetune, seed: int = 0, say: Callabl
     words = np.median([len(question.answers[0].split()) for question in test])
     metric = "exact_match" if words <= SHORT_ANSWER else "token_f1"
     scores = _scores(metric, items, answers, corpus, index, encoder, n_docs)
-    texts = [
-        retrieval.passage_text(corpus[id_]) for id_ in [*corpus][: retrieval.SHARD_SIZE : max(1, len(corpus) // 200)]
-    ]
-    encoder_shape = costs.shape_of(passage_encoder.model.config)
-    tokens = [min(len(row), passage_encoder.max_length) for row in passage_encoder.tokenizer(texts)["input_ids"]]
-    update = float(np.mean([costs.reading_flops(encoder_shape, n) for n in tokens])) * len(corpus)
+    sample = [retrieval.passage_text(corpus[id_]) for id_ in [*corpus][:: max(1, len(corpus) // 200)]]
+    update = pilot.encoding_flops(passage_encoder, sample) / len(sample) * len(corpus)
     width = retrieval.vector_width(encoder)
     shapes = {generator.name: shape, **costs.LARGER}
     asked = int(np.mean([len(row) for row in encoder.tokenizer([item.query for item in items])["input_ids"]]))
@@ -189,7 +185,7 @@ def measure(dataset: Dataset, preset: RagOrFinetune, seed: int = 0, say: Callabl
     done("measured")
     return Findings(
         dataset.name, generator.name, len(corpus), len(learned), metric, test, answers, scores, queries,
-        _trainings(generator, encoder, learned, ids, corpus, settings, n_candidates, retriever_settings), update,
+        pilot.trainings(generator, encoder, learned, ids, corpus, settings, n_candidates, retriever_settings), update,
         retrieval.index_bytes(len(corpus), width, preset.index), seconds, notes + cut,
     )  # fmt: skip
 
@@ -209,24 +205,6 @@ def _scores(metric, items, answers: Mapping[str, pilot.Answers], corpus, index, 
         gold = [item.gold_passages for item in items]
         scores["unsupported"] = {s: 1 - pilot.contained(said.texts, gold, corpus) for s, said in answers.items()}
     return scores
-
-
-def _trainings(generator, encoder, items, ids, corpus, settings, n_candidates, retriever_settings) -> dict[str, float]:
-    """{system: FLOPs of its training}; that of the retriever counts the reader's scores of its candidates."""
-    answers = [item.answers[0] for item in items]
-    plain = [generation.build_prompt(item.question) for item in items]
-    rows = tasks.prompts(items, ids, corpus)
-    reading = [prompt for row in rows for prompt in row], [y for y, row in zip(answers, rows, strict=True) for _ in row]
-    shape, encoder_shape = costs.shape_of(generator.model.config), costs.shape_of(encoder.model.config)
-    lengths = [len(row) for row in generator.tokenizer([row[0] for row in rows])["input_ids"]]
-    scored = n_candidates * sum(costs.reading_flops(shape, n, n_logits=4) for n in lengths)
-    asked = int(np.mean([len(row) for row in encoder.tokenizer([item.query for item in items])["input_ids"]]))
-    step = 3 * retriever_settings.batch_size * costs.reading_flops(encoder_shape, asked)
-    return {
-        "fine-tuned": pilot.fine_tuning_flops(generator, plain, answers, settings),
-        "fine-tuned + RAG": pilot.fine_tuning_flops(generator, *reading, settings),
-        "RAG, tuned retriever": float(scored + step * retriever_settings.n_steps),
-    }
 
 
 # The advice and the page

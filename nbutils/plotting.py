@@ -82,6 +82,10 @@ COLOURS = {
     "RAG": "#0072b2",
     "RAG, tuned retriever": "#56b4e9",
     "fine-tuned + RAG": "#d55e00",
+    "never updated": "#56b4e9",
+    "index refreshed": "#d55e00",
+    "trained anew": "#e69f00",
+    "untuned": "#7f7f7f",
 }
 MARKERS = {
     "BM25": "s",
@@ -126,6 +130,10 @@ MARKERS = {
     "RAG": "o",
     "RAG, tuned retriever": "D",
     "fine-tuned + RAG": ">",
+    "never updated": "D",
+    "index refreshed": ">",
+    "trained anew": "^",
+    "untuned": "s",
 }
 VARIANTS = frozenset(
     (

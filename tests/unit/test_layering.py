@@ -33,8 +33,8 @@ LATE = {("data", "factbook"), ("data", "formats")}
 
 HEAVY = {
     "bitsandbytes", "bm25s", "datasets", "evaluate", "faiss", "huggingface_hub", "ipywidgets", "ir_measures", "jinja2",
-    "matplotlib", "nbformat", "pandas", "papermill", "peft", "ray", "scipy", "sentence_transformers", "sklearn", "tokenizers",
-    "torch", "tqdm", "transformers", "yaml",
+    "matplotlib", "nbformat", "pandas", "papermill", "peft", "ray", "scipy", "sentence_transformers",
+    "sklearn", "tokenizers", "torch", "tqdm", "transformers", "yaml",
 }  # fmt: skip
 VAGUE = re.compile(r"(.*_)?(utils?|helpers?|common|misc)")
 

@@ -153,6 +153,22 @@ def test_training_costs_are_those_of_the_examples_seen(parts):
     assert pilot.fine_tuning_flops(generator, prompts, answers, replace(SETTINGS, n_steps=6)) == pytest.approx(2 * once)
 
 
+def test_each_training_has_its_costs(parts):
+    generator, encoder = parts.readers["untuned"], parts.encoders["frozen"]
+    ids = [["chad"]] * len(ITEMS)
+    found = pilot.trainings(generator, encoder, ITEMS, ids, CORPUS, SETTINGS, 3, SETTINGS)
+    more = pilot.trainings(generator, encoder, ITEMS, ids, CORPUS, SETTINGS, 6, SETTINGS)
+    assert found.keys() == {*pilot.TRAINED} and found["fine-tuned + RAG"] > found["fine-tuned"] > 0
+    shape = costs.shape_of(generator.model.config)
+    answer = len(generator.tokenizer(" yen", add_special_tokens=False)["input_ids"])
+    prompt = len(generator.tokenizer(generation.build_prompt(ITEMS[2].question, CORPUS["chad"]))["input_ids"])
+    one = costs.reading_flops(shape, prompt + answer, n_logits=answer + 1)
+    scores = more["RAG, tuned retriever"] - found["RAG, tuned retriever"]  # of three more candidates a question
+    assert scores / 3 / len(ITEMS) == pytest.approx(one, rel=0.2)
+    short, long = pilot.encoding_flops(encoder, ["Lima"]), pilot.encoding_flops(encoder, ["Lima is in Peru " * 100])
+    assert long == costs.reading_flops(costs.shape_of(encoder.model.config), encoder.max_length) > short > 0
+
+
 def test_perplexity_is_of_the_words_after_the_first(parts):
     generator = parts.readers["untuned"]
     texts = ["The capital of Peru is Lima; its currency is the sol.", "Which country has the largest area?"]

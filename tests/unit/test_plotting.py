@@ -189,6 +189,10 @@ SAME = {
     "RAG": "Dense",
     "RAG, tuned retriever": "retrieved passage",
     "fine-tuned + RAG": "RAG-Sequence",
+    "never updated": "retrieved passage",
+    "index refreshed": "RAG-Sequence",
+    "trained anew": "closed-book",
+    "untuned": "BM25",
     "dropout on": "BM25",
 }  # two names of one method, or two that never stand in one figure
 
