@@ -203,6 +203,45 @@ def test_the_first_notebook_runs_at_smoke(browser, lab, tmp_path):
     assert (tmp_path / "figures" / "smoke" / source.stem / "record.json").is_file()
 
 
+PANEL = """\
+import numpy as np
+from nbutils import costs, decision, panel, pilot
+best = {0: "RAG", 64: "fine-tuned + RAG"}
+right = {n: {s: np.full(100, 0.9 if s == best[n] else 0.4) for s in pilot.SYSTEMS} for n in best}
+style = {s: np.full(50, float(s == "fine-tuned")) for s in pilot.SYSTEMS}
+evidence = pilot.Evidence(right, dict.fromkeys(pilot.SYSTEMS, 1e12), {"fine-tuned + RAG": 1e15}, 1e12, 1e6, style, {})
+panel.show(evidence, decision.Needs(updates_per_month=0), costs.Prices())
+"""
+
+
+def test_the_panel_moves_the_recommendation(browser, lab, tmp_path):
+    """The last cell of notebook 08's decision, on scores made by hand: moved by keys and by a click, as people do."""
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+
+    nbformat.write(small(PANEL), lab.folder / "panel.ipynb")
+    assert problems(run_all(browser, lab, "panel.ipynb", 90)) == []
+
+    def advice() -> str:
+        found = browser.find_elements(By.CSS_SELECTOR, ".jp-OutputArea .advice b")
+        return found[0].text if found else ""
+
+    wait_until(lambda: advice() == "fine-tuned + RAG", 30, "the panel did not appear")
+    assert browser.save_screenshot(tmp_path / "before.png")
+    sliders = browser.find_elements(By.CSS_SELECTOR, ".widget-inline-hbox .noUi-handle")
+    assert len(sliders) == 3  # updates, queries, training examples
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", sliders[2])
+    sliders[2].send_keys(Keys.ARROW_LEFT)  # from 64 training examples to none
+    wait_until(lambda: advice() == "RAG", 30, f"fewer training examples, and still: {advice()}")
+    assert browser.save_screenshot(tmp_path / "moved.png")
+    sliders[2].send_keys(Keys.ARROW_RIGHT)
+    wait_until(lambda: advice() == "fine-tuned + RAG", 30, f"with the training examples again: {advice()}")
+    click(browser, "//label[contains(., 'a house style')]//input[@type='checkbox']")
+    wait_until(lambda: advice() == "fine-tuned", 30, f"with a house style: {advice()}")
+    reasons = [item.text for item in browser.find_elements(By.CSS_SELECTOR, ".jp-OutputArea .advice li")]
+    assert any("house style" in reason for reason in reasons)
+
+
 def pilot_page_of(shares) -> str:
     """The page of a pilot on 60 questions in which the systems have these shares of right answers."""
     import numpy as np
