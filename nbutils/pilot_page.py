@@ -15,6 +15,7 @@ from nbutils.data import Dataset, Passage, Question
 from nbutils.decision import Advice, Needs
 from nbutils.errors import InputError
 from nbutils.presets import RagOrFinetune
+from nbutils.tasks import Item
 from nbutils.training import Settings
 
 MIN_QUESTIONS = 8  # half to train on, half to test
@@ -109,7 +110,7 @@ def _shortened(corpus: Mapping[str, Passage]) -> tuple[dict[str, Passage], list[
 
 
 def measure(dataset: Dataset, preset: RagOrFinetune, seed: int = 0, say: Callable[[str], None] = print) -> Findings:
-    """The five systems, trained and asked."""
+    """The five systems, trained and asked; `say` gets a line after each stage."""
     start = time.perf_counter()
 
     def done(what: str) -> None:
@@ -118,14 +119,45 @@ def measure(dataset: Dataset, preset: RagOrFinetune, seed: int = 0, say: Callabl
     test, train, notes = split(dataset.questions, preset.n_questions, preset.n_train, seed)
     corpus, cut = _shortened(dataset.corpus)
     items, learned = tasks.question_items(test), tasks.question_items(train, max_words=30)
-    n_docs, n_candidates = (min(n, len(corpus)) for n in (preset.n_docs, preset.n_candidates))
+    parts, trainings = _train(corpus, train, learned, preset, seed, done)
+    answers = {}
+    for together in (["prompting"], ["fine-tuned"], ["RAG", "RAG, tuned retriever"], ["fine-tuned + RAG"]):
+        answers |= pilot.answer(parts, items, together)
+        done(f"{' and '.join(together)}: {len(items)} questions answered")
+    answers = {system: answers[system] for system in pilot.SYSTEMS}
+    seconds = {system: pilot.seconds_a_query(parts, items[:4], system) for system in pilot.SYSTEMS}
+    words = np.median([len(question.answers[0].split()) for question in test])
+    metric = "exact_match" if words <= SHORT_ANSWER else "token_f1"
+    generator, encoder = parts.readers["untuned"], parts.encoders["frozen"]
+    sample = [retrieval.passage_text(corpus[id_]) for id_ in [*corpus][:: max(1, len(corpus) // 200)]]
+    update = pilot.encoding_flops(encoder, sample) / len(sample) * len(corpus)
+    stored = retrieval.index_bytes(len(corpus), retrieval.vector_width(encoder), preset.index)
+    done("measured")
+    if len(corpus) == 1:
+        notes.append("One passage: there was nothing for a retriever to learn.")
+    return Findings(
+        dataset.name, generator.name, len(corpus), len(learned), metric, test, answers,
+        _scores(metric, items, answers, parts), _queries(items, answers, parts), trainings, update, stored, seconds,
+        notes + cut,
+    )  # fmt: skip
+
+
+def _train(
+    corpus: dict[str, Passage],
+    train: Sequence[Question],
+    learned: Sequence[Item],
+    preset: RagOrFinetune,
+    seed: int,
+    done: Callable[[str], None],
+) -> tuple[pilot.Parts, dict[str, float]]:
+    """The systems, and the FLOPs of their trainings. `learned` are the questions `train` with shorter answers."""
     generator = models.load_generator(preset.generator, preset.quantize)
-    shape = costs.shape_of(generator.model.config)
+    costs.shape_of(generator.model.config)  # its error comes before long work
     encoder, passage_encoder = models.load_encoder(preset.question_encoder), models.load_encoder(preset.passage_encoder)
     done("models loaded")
     index = retrieval.build_dense(passage_encoder, corpus, preset.index, preset.search_effort, seed)
     done(f"{len(corpus):,} passages indexed")
-
+    n_docs, n_candidates = (min(n, len(corpus)) for n in (preset.n_docs, preset.n_candidates))
     settings = Settings(
         preset.tuning_steps, preset.batch_size, preset.lr_generator, lora_rank=preset.lora_rank,
         lora_layers=preset.lora_layers, warmup_steps=preset.warmup_steps, batch_tokens=preset.batch_tokens,
@@ -139,62 +171,44 @@ def measure(dataset: Dataset, preset: RagOrFinetune, seed: int = 0, say: Callabl
     ids = retrieval.search_dense(index, encoder, [item.query for item in learned], n_docs)[0].tolist()
     reading, _ = pilot.train_reading(generator, learned, ids, corpus, settings, seed)
     done("fine-tuned on the same with passages")
-    encoders = {"frozen": encoder, "tuned": encoder}
+    tuned = encoder
     if n_candidates > 1:
-        encoders["tuned"], _ = pilot.train_retriever(
+        tuned, _ = pilot.train_retriever(
             generator, encoder, index, corpus, learned, n_candidates, retriever_settings, preset.temperature,
             preset.lsr_temperature, seed,
         )  # fmt: skip
         done("retriever tuned")
-    else:
-        notes.append("One passage: there was nothing for a retriever to learn.")
-
     lengths = generator.tokenizer([f" {item.answers[0]}" for item in learned], add_special_tokens=False)["input_ids"]
     longest = int(np.clip(np.percentile([len(row) for row in lengths], 95) + 2, 4, 32))
+    shots = [replace(question, answers=item.answers) for question, item in zip(train, learned, strict=True)]
     readers = {"untuned": generator, "closed-book": closed_book, "reading": reading}
     parts = pilot.Parts(
-        readers, encoders, index, corpus, tuple(train[: preset.n_examples]), n_docs, preset.temperature, longest
-    )
-    answers = {}
-    for together in (["prompting"], ["fine-tuned"], ["RAG", "RAG, tuned retriever"], ["fine-tuned + RAG"]):
-        answers |= pilot.answer(parts, items, together)
-        done(f"{' and '.join(together)}: {len(items)} questions answered")
-    answers = {system: answers[system] for system in pilot.SYSTEMS}
-    seconds = {system: pilot.seconds_a_query(parts, items[:4], system) for system in pilot.SYSTEMS}
-
-    words = np.median([len(question.answers[0].split()) for question in test])
-    metric = "exact_match" if words <= SHORT_ANSWER else "token_f1"
-    scores = _scores(metric, items, answers, corpus, index, encoder, n_docs)
-    sample = [retrieval.passage_text(corpus[id_]) for id_ in [*corpus][:: max(1, len(corpus) // 200)]]
-    update = pilot.encoding_flops(passage_encoder, sample) / len(sample) * len(corpus)
-    width = retrieval.vector_width(encoder)
-    shapes = {generator.name: shape, **costs.LARGER}
-    asked = int(np.mean([len(row) for row in encoder.tokenizer([item.query for item in items])["input_ids"]]))
-    queries = {
-        name: {
-            system: float(
-                pilot.flops_a_query(
-                    said, one, costs.shape_of(encoder.model.config) if system in pilot.RETRIEVING else None, asked,
-                    len(corpus), width,
-                ).mean()
-            )
-            for system, said in answers.items()
-        }
-        for name, one in shapes.items()
-    }  # fmt: skip
-    done("measured")
-    return Findings(
-        dataset.name, generator.name, len(corpus), len(learned), metric, test, answers, scores, queries,
-        pilot.trainings(generator, encoder, learned, ids, corpus, settings, n_candidates, retriever_settings), update,
-        retrieval.index_bytes(len(corpus), width, preset.index), seconds, notes + cut,
+        readers, {"frozen": encoder, "tuned": tuned}, index, corpus, tuple(shots[: preset.n_examples]), n_docs,
+        preset.temperature, longest,
     )  # fmt: skip
+    return parts, pilot.trainings(generator, encoder, learned, ids, corpus, settings, n_candidates, retriever_settings)
 
 
-def _scores(metric, items, answers: Mapping[str, pilot.Answers], corpus, index, encoder, n_docs) -> dict:
+def _queries(items: Sequence[Item], answers: Mapping[str, pilot.Answers], parts: pilot.Parts) -> dict:
+    """{model: {system: FLOPs of a mean query}}, of the reader and of larger models with as many tokens."""
+    generator, encoder = parts.readers["untuned"], parts.encoders["frozen"]
+    asked = int(np.mean([len(row) for row in encoder.tokenizer([item.query for item in items])["input_ids"]]))
+    searched = len(parts.corpus), retrieval.vector_width(encoder)
+    found: dict[str, dict[str, float]] = {}
+    for name, shape in {generator.name: costs.shape_of(generator.model.config), **costs.LARGER}.items():
+        for system, said in answers.items():
+            search = costs.shape_of(encoder.model.config) if system in pilot.RETRIEVING else None
+            flops = pilot.flops_a_query(said, shape, search, asked, *searched)
+            found.setdefault(name, {})[system] = float(flops.mean())
+    return found
+
+
+def _scores(metric: str, items: Sequence[Item], answers: Mapping[str, pilot.Answers], parts: pilot.Parts) -> dict:
     """{what: {system: (n,)}}: right answers, answers in the source that is shown, and those in no gold passage."""
-    accepted = [item.answers for item in items]
+    accepted, corpus = [item.answers for item in items], parts.corpus
     # A closed-book answer is given a source too: what the frozen retriever finds for the question.
-    shown = retrieval.search_dense(index, encoder, [item.query for item in items], n_docs)[0].tolist()
+    queries = [item.query for item in items]
+    shown = retrieval.search_dense(parts.index, parts.encoders["frozen"], queries, parts.n_docs)[0].tolist()
     scores: dict[str, dict[str, np.ndarray]] = {"right": {}, "in its source": {}, "tokens": {}}
     for system, said in answers.items():
         scores["right"][system] = metrics.answer_scores(metric, said.texts, accepted)
@@ -210,9 +224,9 @@ def _scores(metric, items, answers: Mapping[str, pilot.Answers], corpus, index, 
 # The advice and the page
 
 
-def advise(found: Findings, needs: Needs, prices: costs.Prices, model: str | None = None) -> Advice:
-    """What the rule says of these findings, at the costs of `model` (None: the one that was measured)."""
-    return decision.recommend(found.scores["right"], _bills(found, prices, model), needs, pilot.RETRIEVING)
+def advise(found: Findings, needs: Needs, prices: costs.Prices) -> Advice:
+    """What the rule says of these findings."""
+    return decision.recommend(found.scores["right"], _bills(found, prices), needs, pilot.RETRIEVING)
 
 
 def _bills(found: Findings, prices: costs.Prices, model: str | None = None) -> dict[str, costs.Bill]:
