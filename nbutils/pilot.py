@@ -207,7 +207,8 @@ def contained(texts: Sequence[str], ids: Sequence[Sequence[str]], corpus: Mappin
 
     An empty answer and one without passages are in none. Words are compared as DPR compares them.
     """
-    places = [i for i, (text, row) in enumerate(zip(texts, ids, strict=True)) if text.strip() and len(row)]
+    visible = [any(letter.isprintable() and not letter.isspace() for letter in text) for text in texts]
+    places = [i for i, (seen, row) in enumerate(zip(visible, ids, strict=True)) if seen and len(row)]
     values = np.zeros(len(texts))
     for i in places:
         passages = {id_: f"{corpus[id_].title}. {corpus[id_].text}" for id_ in ids[i]}

@@ -1,6 +1,7 @@
 """The pilot on a folder: the page, what it refuses before any work, and its command line; small random checkpoints."""
 
 import re
+import subprocess
 import sys
 from dataclasses import replace
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from nbutils import __main__ as cli
-from nbutils import costs, data, decision, models, pilot, pilot_page
+from nbutils import costs, data, decision, models, paths, pilot, pilot_page
 from nbutils.data import Dataset, Passage, Question
 from nbutils.presets import load_preset
 
@@ -202,3 +203,27 @@ def test_the_command_line_writes_the_page(preset, tmp_path, monkeypatch, capsys)
     assert (status, err) == (0, "") and "p.html: " in out
     page = (tmp_path / "p.html").read_text(encoding="utf-8")
     assert "5 test questions" in page and "prompting left out: shows no source" in page
+
+
+@pytest.mark.slow  # a minute: 50,000 passages are encoded
+def test_fifty_thousand_passages_fit_in_memory(tmp_path):
+    """With small models: what is measured grows with the corpus; the embedded ones take about 3 GB besides."""
+    names = [checkpoints.llama(tmp_path / "llama", positions=1024), checkpoints.minilm(tmp_path / "minilm")]
+    corpus = {f"p{i}": Passage(f"Country {i}", f"The capital of Country {i} is City{i}. " * 8) for i in range(50_000)}
+    questions = [
+        Question(f"q{i}", f"What is the capital of Country {i}?", (f"City{i}",), (f"p{i}",)) for i in range(40)
+    ]
+    data.write_folder(tmp_path / "large", Dataset("large", corpus, questions))
+    code = (
+        "import resource, sys; from nbutils import costs, decision, pilot_page, presets\n"
+        "generator, encoder, folder, out = sys.argv[1:]\n"
+        "models = {'generator': generator, 'question_encoder': encoder, 'passage_encoder': encoder}\n"
+        "preset = presets.load_preset('08_rag_or_finetune', 'smoke', models)\n"
+        "pilot_page.make_page(folder, out, preset, decision.Needs(), costs.Prices())\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)"
+    )
+    command = [sys.executable, "-c", code, *names, str(tmp_path / "large"), str(tmp_path / "page.html")]
+    done = subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "50,000 passages" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert float(done.stdout.split()[-1]) < 3, done.stdout  # GB
