@@ -1,4 +1,4 @@
-"""The command line, `python -m nbutils`: run notebooks, list them, render the report, look at and import data."""
+"""The command line, `python -m nbutils`: run notebooks, list them, render reports, pilot, look at and import data."""
 
 import sys
 import threading
@@ -161,6 +161,38 @@ def report(scale) -> None:
     from nbutils import report as reports
 
     reports.render(scale)
+
+
+@cli.command()
+@click.option("--data", "folder", required=True, type=click.Path(path_type=Path), help="Folder in BEIR's format.")
+@click.option("-o", "--out", default="pilot.html", show_default=True, type=click.Path(path_type=Path), help="The page.")
+@click.option("--questions", default=200, show_default=True, help="Test questions at most.")
+@click.option("--generator", default=None, help="Language model: gemma-3-270m, a folder or a hub id.")
+@click.option("--encoder", default=None, help="Retriever: minilm, a folder or a hub id.")
+@click.option("--seed", default=0, show_default=True, help="Draws the questions and the training batches.")
+@click.option("--queries-per-day", default=1_000.0, show_default=True)
+@click.option("--updates-per-month", default=1.0, show_default=True, help="How often the facts change.")
+@click.option("--sources", is_flag=True, help="Answers must come with a passage that shows them.")
+@click.option("--worth", default=0.01, show_default=True, help="Money that a right answer is worth.")
+@click.option("--hour", default=2.0, show_default=True, help="Money for an hour of a machine.")
+@click.option("--example", default=0.5, show_default=True, help="Money for one training example.")
+def pilot(
+    folder, out, questions, generator, encoder, seed, queries_per_day, updates_per_month, sources, worth, hour, example
+) -> None:
+    """Run five systems on your own data and write a one-page report: retrieval, fine-tuning, or both?
+
+    The folder holds corpus.jsonl, queries.jsonl with answers, and qrels/ where gold passages are known. Takes about ten
+    minutes for 200 questions on 2 cores, and longer for the index of a large corpus.
+    """
+    from nbutils import costs, decision, pilot_page
+    from nbutils.presets import load_preset
+
+    chosen = {"n_questions": questions, "generator": generator, "question_encoder": encoder, "passage_encoder": encoder}
+    preset = load_preset("08_rag_or_finetune", "tiny", chosen)
+    needs = decision.Needs(queries_per_day, updates_per_month, sources, worth)
+    prices = costs.Prices(hour=hour, example=example)
+    advice = pilot_page.make_page(folder, out, preset, needs, prices, seed, click.echo)
+    click.echo(f"{out}: {decision.headline(advice)}")
 
 
 @cli.group()

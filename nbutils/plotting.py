@@ -76,6 +76,15 @@ COLOURS = {
     "RA-IT": "#0072b2",
     "RA-DIT": "#d55e00",
     "concatenation": "#cc79a7",
+    "prompting": "#7f7f7f",
+    "fine-tuned": "#e69f00",
+    "RAG": "#0072b2",
+    "RAG, tuned retriever": "#56b4e9",
+    "fine-tuned + RAG": "#d55e00",
+    "never updated": "#56b4e9",
+    "index refreshed": "#d55e00",
+    "trained anew": "#e69f00",
+    "untuned": "#7f7f7f",
 }
 MARKERS = {
     "BM25": "s",
@@ -114,6 +123,15 @@ MARKERS = {
     "RA-IT": "p",
     "RA-DIT": ">",
     "concatenation": "8",
+    "prompting": "s",
+    "fine-tuned": "^",
+    "RAG": "o",
+    "RAG, tuned retriever": "D",
+    "fine-tuned + RAG": ">",
+    "never updated": "D",
+    "index refreshed": ">",
+    "trained anew": "^",
+    "untuned": "s",
 }
 VARIANTS = frozenset(
     (
@@ -264,6 +282,76 @@ def plot_heatmap(ax: Any, record: Record | Mapping[str, Any], name: str, xlabel:
     ax.set_xlabel(xlabel)
     ax.set_ylabel(ylabel)
     ax.figure.colorbar(image, ax=ax, label=label)
+
+
+def plot_points(
+    ax: Any,
+    record: Record | Mapping[str, Any],
+    points: Mapping[str, tuple[str, str]],
+    xlabel: str,
+    ylabel: str,
+    top: float = 1.0,
+) -> None:
+    """Draw methods as points, `points` {method: (metric on x, metric on y)}: x logarithmic, y from 0 to `top`.
+
+    Intervals are drawn in both directions. Raises InputError as `plot_bars`, and for a value on x that is not above 0.
+    """
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    for method, (x_name, y_name) in points.items():
+        y, x = _fitting(record, y_name, f"method {method!r}", top), _entry(record, "metrics", x_name)
+        if not x["low"] > 0:
+            raise InputError(f"metric {x_name!r} of method {method!r} is not above 0: its axis is logarithmic")
+        ends = [max(0.0, x["value"] - x["low"])], [max(0.0, x["high"] - x["value"])]
+        ax.errorbar(x["value"], y["value"], xerr=ends, fmt="none", ecolor="#222222", elinewidth=0.8, zorder=3)
+        _error_bars(ax, [x["value"]], [y])
+        look = {**_line(method), "linestyle": "", "markersize": 6}
+        ax.plot([x["value"]], [y["value"]], label=method, zorder=4, **look)
+    ax.set_xscale("log")
+    ax.xaxis.set_major_locator(LogLocator(numticks=6))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.margins(x=0.2)
+    ax.set_xlabel(f"{xlabel} (log scale)")
+    ax.set_ylabel(ylabel)
+    ax.set_ylim(0, top)
+    ax.grid(axis="y")
+
+
+def plot_map(
+    ax: Any,
+    record: Record | Mapping[str, Any],
+    winners: str,
+    sure: str,
+    methods: Sequence[str],
+    xlabel: str,
+    ylabel: str,
+) -> None:
+    """Draw which method wins where: the matrix `winners` of places in `methods` (-1: nobody), paler where less sure.
+
+    The matrix `sure` has shares in [0, 1], which are written into the cells. Rows go from the top. Raises InputError
+    for matrices that are not in the record, of unequal shapes, or with other values.
+    """
+    import numpy as np
+    from matplotlib.colors import to_rgb
+
+    matrix, shares = _entry(record, "matrices", winners), _entry(record, "matrices", sure)
+    places, certainty = np.array(matrix["values"], dtype=int), np.array(shares["values"], dtype=float)
+    if places.shape != certainty.shape or places.min() < -1 or places.max() >= len(methods):
+        raise InputError(f"matrix {winners!r} must hold places in {list(methods)} or -1, and {sure!r} a share for each")
+    colours = np.array([to_rgb(_colour(method)) for method in methods] + [to_rgb("#ffffff")])[places]
+    strength = np.clip(certainty, 0.25, 1)[..., None]
+    ax.imshow(colours * strength + 1 - strength, aspect="auto", interpolation="nearest")
+    for row, column in np.ndindex(places.shape):
+        text = "?" if places[row, column] < 0 else f"{certainty[row, column]:.2f}"
+        dark = (colours * strength + 1 - strength)[row, column] @ (0.3, 0.59, 0.11) < 0.5
+        ax.text(column, row, text, ha="center", va="center", fontsize=6, color="white" if dark else "#222222")
+    ax.set_xticks(range(places.shape[1]), matrix["columns"])
+    ax.set_yticks(range(places.shape[0]), matrix["rows"])
+    ax.tick_params(which="both", length=0)
+    ax.set_xlabel(xlabel)
+    ax.set_ylabel(ylabel)
+    for place in np.unique(places[places >= 0]):
+        ax.plot([], [], linestyle="", marker="s", color=_colour(methods[place]), label=methods[place])
 
 
 def legend_above(fig: Any) -> None:

@@ -149,6 +149,45 @@ class RaDit:
     max_words_long: int  # to which long answers are cut for tuning
 
 
+@dataclass(frozen=True)
+class RagOrFinetune:
+    """08_rag_or_finetune: five systems on the same questions; also the sizes of `python -m nbutils pilot` (tiny)."""
+
+    dataset: str  # factbook | folder | "questions,more+corpus" of hub ids
+    question_encoder: str  # tuned in one system; minilm | folder | hub id
+    passage_encoder: str  # never trained; the same name, or the other tower
+    generator: str  # gemma-3-270m | folder | hub id, decoder-only
+    quantize: str | None  # nf4 = weights in 4 bits (QLoRA)
+    index: str  # faiss's description; Flat = exact
+    search_effort: int | None  # nprobe of an IVF, efSearch of an HNSW; None = exact
+    n_countries: int | None  # Factbook only; None = all
+    n_passages: int | None  # hub corpora only; None = all
+    n_questions: int  # test questions of the main comparison
+    n_train: int  # training questions, the same for every system
+    n_curve: tuple[int, ...]  # smaller training sets of the learning curve, rising
+    n_probe: int  # questions of a smaller probe: style, trained facts, wrong passages, nobody's answers
+    n_offices: int  # offices whose holder changed; Factbook only
+    n_texts: int  # unrelated texts on which forgetting is measured
+    n_examples: int  # solved examples that the untuned reader is shown
+    n_docs: int  # passages a question
+    n_candidates: int  # passages a question from which the retriever learns
+    n_seeds: int
+    tuning_steps: int  # of either reader
+    office_steps: int  # of tuning on the offices of one year
+    batch_size: int  # examples a step
+    lr_generator: float
+    lora_rank: int | None  # None = all weights of the generator
+    lora_layers: int | None  # so many top layers; None = all
+    retriever_steps: int
+    batch_retriever: int  # queries a step
+    lr_encoder: float
+    lsr_temperature: float
+    temperature: float  # p(z|x) is the softmax of the inner products divided by it
+    batch_tokens: int  # padded tokens of one forward pass
+    warmup_steps: int
+    max_new_tokens: int  # length limit of an answer
+
+
 # Lewis et al. start from DPR and BART-large. The main branches of these repositories hold pickled weights only; the
 # revisions are the hub's own conversions to safetensors, open pull requests, whose lists of files were read but which
 # have not been downloaded by us. DPR's licence is CC BY-NC 4.0. The paper's DPR was trained on NQ and TriviaQA; this
@@ -399,6 +438,72 @@ _RA_DIT_GPU = replace(
     max_words_long=60,
 )
 
+_DECISION_TINY = RagOrFinetune(
+    dataset="factbook",
+    question_encoder="minilm",
+    passage_encoder="minilm",
+    generator="gemma-3-270m",
+    quantize=None,
+    index="Flat",
+    search_effort=None,
+    n_countries=None,
+    n_passages=None,
+    n_questions=200,
+    n_train=256,
+    n_curve=(16, 64),
+    n_probe=60,
+    n_offices=80,
+    n_texts=24,
+    n_examples=3,
+    n_docs=2,
+    n_candidates=4,
+    n_seeds=2,
+    tuning_steps=32,
+    office_steps=48,
+    batch_size=8,
+    lr_generator=3e-4,
+    lora_rank=16,
+    lora_layers=6,
+    retriever_steps=40,
+    batch_retriever=16,
+    lr_encoder=3e-5,
+    lsr_temperature=0.01,
+    temperature=0.02,  # as in 03
+    batch_tokens=4_096,
+    warmup_steps=4,
+    max_new_tokens=10,
+)
+# Sized by arithmetic for one 80 GB GPU and four hours, not measured on one.
+_DECISION_GPU = replace(
+    _DECISION_TINY,
+    dataset="google-research-datasets/nq_open+facebook/wiki_dpr",
+    question_encoder="facebook/contriever-msmarco",
+    passage_encoder="facebook/contriever-msmarco",
+    generator="meta-llama/Llama-3.2-3B",
+    quantize="nf4",
+    index="IVF4096,Flat",
+    search_effort=128,
+    n_passages=1_000_000,
+    n_questions=1_000,
+    n_train=4_000,
+    n_curve=(16, 64, 256, 1_000),
+    n_probe=500,
+    n_docs=5,
+    n_candidates=10,
+    n_seeds=1,
+    tuning_steps=400,
+    batch_size=32,
+    lr_generator=1e-4,
+    lora_layers=None,
+    retriever_steps=400,
+    batch_retriever=64,
+    lr_encoder=1e-5,
+    temperature=1.0,
+    batch_tokens=16_384,
+    warmup_steps=40,
+    max_new_tokens=16,
+)
+
 PRESETS: dict[str, dict[str, Any]] = {
     "00_start_here": {
         "smoke": StartHere("factbook", "minilm", "gemma-3-270m", None, 12, None, 8, 2, 8),
@@ -555,6 +660,47 @@ PRESETS: dict[str, dict[str, Any]] = {
             retriever_steps=1_850,  # one pass over 900k chunks and 5 % task data, 512 a step
             batch_retriever=512,
             warmup_steps=200,
+        ),
+    },
+    "08_rag_or_finetune": {
+        "smoke": replace(
+            _DECISION_TINY,
+            n_countries=12,
+            n_questions=6,
+            n_train=8,
+            n_curve=(2, 4),
+            n_probe=4,
+            n_offices=6,
+            n_texts=3,
+            n_examples=2,
+            n_docs=2,
+            n_candidates=2,
+            n_seeds=1,
+            tuning_steps=2,
+            office_steps=2,
+            batch_size=2,
+            lora_rank=4,
+            lora_layers=2,
+            retriever_steps=2,
+            batch_retriever=2,
+            warmup_steps=1,
+            max_new_tokens=4,
+        ),
+        "tiny": _DECISION_TINY,
+        "gpu": _DECISION_GPU,
+        # No work prescribes these: the guides have no numbers. All of NQ's questions, the largest model that one GPU
+        # trains in 4 bits, and the whole of Wikipedia.
+        "paper": replace(
+            _DECISION_GPU,
+            generator="meta-llama/Llama-3.1-8B",
+            index="IVF65536,SQ8",
+            n_passages=None,
+            n_questions=3_610,
+            n_train=40_000,
+            n_curve=(16, 64, 256, 1_000, 4_000),
+            n_docs=10,
+            n_seeds=3,
+            tuning_steps=2_500,
         ),
     },
 }

@@ -81,6 +81,7 @@ def browser(tmp_path):
 
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     for option in (*CHROMIUM_OPTIONS, f"--user-data-dir={tmp_path / 'profile'}"):
         options.add_argument(option)
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=CHROMEDRIVER))
@@ -200,3 +201,91 @@ def test_the_first_notebook_runs_at_smoke(browser, lab, tmp_path):
     assert browser.save_screenshot(tmp_path / "lab.png")
     assert problems(result) == []
     assert (tmp_path / "figures" / "smoke" / source.stem / "record.json").is_file()
+
+
+PANEL = """\
+import numpy as np
+from nbutils import costs, decision, panel, pilot
+best = {0: "RAG", 64: "fine-tuned + RAG"}
+right = {n: {s: np.full(100, 0.9 if s == best[n] else 0.4) for s in pilot.SYSTEMS} for n in best}
+style = {s: np.full(50, float(s == "fine-tuned")) for s in pilot.SYSTEMS}
+evidence = pilot.Evidence(right, dict.fromkeys(pilot.SYSTEMS, 1e12), {"fine-tuned + RAG": 1e15}, 1e12, 1e6, style, {})
+panel.show(evidence, decision.Needs(updates_per_month=0), costs.Prices())
+"""
+
+
+def test_the_panel_moves_the_recommendation(browser, lab, tmp_path):
+    """The last cell of notebook 08's decision, on scores made by hand: moved by keys and by a click, as people do."""
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+
+    nbformat.write(small(PANEL), lab.folder / "panel.ipynb")
+    assert problems(run_all(browser, lab, "panel.ipynb", 90)) == []
+
+    def advice() -> str:
+        # At once: between finding an element and reading it the panel may have replaced it.
+        return browser.execute_script("return document.querySelector('.jp-OutputArea .advice b')?.innerText ?? ''")
+
+    wait_until(lambda: advice() == "fine-tuned + RAG", 30, "the panel did not appear")
+    assert browser.save_screenshot(tmp_path / "before.png")
+    sliders = browser.find_elements(By.CSS_SELECTOR, ".widget-inline-hbox .noUi-handle")
+    assert len(sliders) == 3  # updates, queries, training examples
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", sliders[2])
+    sliders[2].send_keys(Keys.ARROW_LEFT)  # from 64 training examples to none
+    wait_until(lambda: advice() == "RAG", 30, f"fewer training examples, and still: {advice()}")
+    assert browser.save_screenshot(tmp_path / "moved.png")
+    sliders[2].send_keys(Keys.ARROW_RIGHT)
+    wait_until(lambda: advice() == "fine-tuned + RAG", 30, f"with the training examples again: {advice()}")
+    click(browser, "//label[contains(., 'a house style')]//input[@type='checkbox']")
+    wait_until(lambda: advice() == "fine-tuned", 30, f"with a house style: {advice()}")
+    assert "house style" in browser.execute_script(
+        "return document.querySelector('.jp-OutputArea .advice ul').innerText"
+    )
+
+
+def pilot_page_of(shares) -> str:
+    """The page of a pilot on 60 questions in which the systems have these shares of right answers."""
+    import numpy as np
+
+    from nbutils import costs, data, decision, pilot, pilot_page
+
+    n, rng = 60, np.random.default_rng(0)
+    test = [data.Question(f"q{i}", f"What is the capital of country {i}?", ("Lima",), ("p",)) for i in range(n)]
+    answers, scores = {}, {"right": {}, "in its source": {}, "tokens": {}, "unsupported": {}}
+    for system, share in zip(pilot.SYSTEMS, shares, strict=True):
+        prompts = [[200] * (3 if system in pilot.RETRIEVING else 1)] * n
+        texts = [f"City{i} <i>{system}</i>" for i in range(n)]
+        answers[system] = pilot.Answers(texts, np.zeros(n), [[]] * n, prompts, [4] * n, [0] * n)
+        for what in ("right", "in its source", "unsupported"):
+            scores[what][system] = (rng.random(n) < share).astype(float)
+        scores["tokens"][system] = pilot.tokens_a_query(answers[system])
+    queries = {name: dict.fromkeys(pilot.SYSTEMS, 1e11) for name in ("small", *costs.LARGER)}
+    seconds = dict.fromkeys(pilot.SYSTEMS, 0.5)
+    found = pilot_page.Findings(
+        "a folder", "small", 1_000, 60, "exact_match", test, answers, scores, queries, {"fine-tuned": 1e15}, 1e13, 1e6,
+        seconds, ["A note."],
+    )  # fmt: skip
+    needs, prices = decision.Needs(), costs.Prices()
+    return pilot_page.render(found, pilot_page.advise(found, needs, prices), needs, prices)
+
+
+def test_the_pilot_s_page_opens_at_phone_and_desktop_width(browser, tmp_path):
+    (tmp_path / "pilot.html").write_text(pilot_page_of((0.1, 0.2, 0.5, 0.5, 0.9)), encoding="utf-8")
+    for name, width in {"phone": 390, "desktop": 1280}.items():
+        metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        browser.get((tmp_path / "pilot.html").as_uri())
+        assert browser.save_screenshot(tmp_path / f"{name}.png")
+        inside, content = browser.execute_script("return [innerWidth, document.documentElement.scrollWidth]")
+        assert inside == width >= content, name
+        images = browser.execute_script("return [...document.images].map(i => i.complete && i.naturalWidth > 0)")
+        assert images == [True] * 3
+        assert "fine-tuned + RAG" in browser.execute_script("return document.querySelector('.advice strong').innerText")
+        assert browser.execute_script("return document.querySelectorAll('i').length") == 0
+        assert browser.get_log("browser") == []
+    # Planted fault: something wider than the page, and an image that is not there, are seen.
+    broken = "<img src='nowhere.png'><pre>" + "x" * 4_000 + "</pre>"
+    (tmp_path / "broken.html").write_text(broken, encoding="utf-8")
+    browser.get((tmp_path / "broken.html").as_uri())
+    assert browser.execute_script("return document.documentElement.scrollWidth > innerWidth")
+    assert browser.get_log("browser") != []

@@ -17,13 +17,14 @@ MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__i
 # A module imports only modules of earlier lines.
 LAYERS = (
     {"errors", "paths", "progress", "factbook_fields"},
-    {"files", "metrics"},
-    {"cache", "claims", "data", "models"},
+    {"costs", "files", "metrics"},
+    {"cache", "claims", "data", "decision", "models"},
     {"factbook", "formats", "presets", "record", "retrieval"},
     {"generation", "leaders", "plotting", "report"},
     {"rag", "refresh", "tasks"},
     {"training"},
-    {"run"},
+    {"pilot"},
+    {"panel", "pilot_page", "run"},
     {"__main__"},
 )
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
@@ -31,9 +32,9 @@ LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
 LATE = {("data", "factbook"), ("data", "formats")}
 
 HEAVY = {
-    "bitsandbytes", "bm25s", "datasets", "evaluate", "faiss", "huggingface_hub", "ir_measures", "jinja2", "matplotlib",
-    "nbformat", "pandas", "papermill", "peft", "ray", "scipy", "sentence_transformers", "sklearn", "tokenizers",
-    "torch", "tqdm", "transformers", "yaml",
+    "bitsandbytes", "bm25s", "datasets", "evaluate", "faiss", "huggingface_hub", "ipywidgets", "ir_measures", "jinja2",
+    "matplotlib", "nbformat", "pandas", "papermill", "peft", "ray", "scipy", "sentence_transformers",
+    "sklearn", "tokenizers", "torch", "tqdm", "transformers", "yaml",
 }  # fmt: skip
 VAGUE = re.compile(r"(.*_)?(utils?|helpers?|common|misc)")
 

@@ -183,6 +183,15 @@ SAME = {
     "passage encoder": "closed-book",
     "both encoders": "RAG-Sequence",
     "dropout off": "RAG-Sequence",
+    "prompting": "BM25",
+    "fine-tuned": "closed-book",
+    "RAG": "Dense",
+    "RAG, tuned retriever": "retrieved passage",
+    "fine-tuned + RAG": "RAG-Sequence",
+    "never updated": "retrieved passage",
+    "index refreshed": "RAG-Sequence",
+    "trained anew": "closed-book",
+    "untuned": "BM25",
     "dropout on": "BM25",
 }  # two names of one method, or two that never stand in one figure
 
@@ -207,6 +216,39 @@ def test_a_variant_is_hatched_and_dashed_with_open_markers(record):
     assert (plain[0].get_hatch(), bool(variant[0].get_hatch())) == (None, True)
     assert [line.get_linestyle() for line in right.lines] == ["-", "--"]
     assert [line.get_markerfacecolor() for line in right.lines] == [plotting.COLOURS["closed-book"], "white"]
+
+
+def test_points_have_intervals_in_both_directions_and_a_log_axis(record):
+    record.metric("flops/RAG", 2e9, 1e9, 3e9, n=50)
+    record.metric("flops/prompting", 4e8, 4e8, 4e8, n=50)
+    fig, ax = plt.subplots(figsize=plotting.SINGLE)
+    points = {"RAG": ("flops/RAG", "recall_at_1/Dense"), "prompting": ("flops/prompting", "recall_at_1/BM25")}
+    plotting.plot_points(ax, record, points, "FLOPs a query", "exact match")
+    plotting.legend_above(fig)
+    plotting.save_figure(fig, "points", record, "n = 50")
+    markers = [line for line in ax.lines if line.get_label() in points]
+    assert [(line.get_xdata()[0], line.get_ydata()[0]) for line in markers] == [(2e9, 0.3), (4e8, 0.1)]
+    assert ax.get_xscale() == "log" and "log scale" in ax.get_xlabel() and ax.get_ylim() == (0, 1)
+    with pytest.raises(InputError, match="not above 0"):
+        record.metric("flops/fine-tuned", 1, 0, 2, n=50)
+        plotting.plot_points(ax, record, {"fine-tuned": ("flops/fine-tuned", "recall_at_1/BM25")}, "x", "y")
+
+
+def test_a_map_shows_who_wins_and_how_sure(record):
+    record.matrix("winners", ["16", "256"], ["1", "10", "100"], [[0, 1, -1], [0, 1, 1]])
+    record.matrix("sure", ["16", "256"], ["1", "10", "100"], [[1, 0.3, 0.5], [0.9, 1, 1]])
+    fig, ax = plt.subplots(figsize=plotting.SINGLE)
+    plotting.plot_map(ax, record, "winners", "sure", ["RAG", "fine-tuned"], "updates a month", "examples")
+    plotting.legend_above(fig)
+    plotting.save_figure(fig, "map", record, "n = 50")
+    assert [text.get_text() for text in ax.texts] == ["1.00", "0.30", "?", "0.90", "1.00", "1.00"]
+    assert ax.get_legend_handles_labels()[1] == ["RAG", "fine-tuned"]
+    pixels = ax.images[0].get_array()
+    assert np.allclose(pixels[0, 0], matplotlib.colors.to_rgb(plotting.COLOURS["RAG"])) and np.allclose(pixels[0, 2], 1)
+    record.matrix("bad", ["16"], ["1"], [[2]])
+    for name in ("bad", "none"):
+        with pytest.raises(InputError, match=name):
+            plotting.plot_map(ax, record, name, "sure", ["RAG", "fine-tuned"], "x", "y")
 
 
 def test_what_the_record_lacks_or_cannot_show_is_refused(record):

@@ -245,3 +245,10 @@ def test_planted_answers_and_options():
     assert tasks.counterfactual([second], LAND, pool, 0) == {}
     assert tasks.choices([lima, sol], pool, 2, 0) == {"q1": ["Lima", "N'Djamena"]}
     assert tasks.choices([lima], pool, 3, 0) == {}
+
+
+def test_unrelated_texts_are_prose_of_one_length():
+    texts = tasks.unrelated_texts(5, 60, 0)
+    assert len({*texts}) == 5 and {len(text.split()) for text in texts} == {60}
+    assert texts == tasks.unrelated_texts(5, 60, 0) != tasks.unrelated_texts(5, 60, 1)
+    assert all("`" not in text and "*" not in text for text in texts)

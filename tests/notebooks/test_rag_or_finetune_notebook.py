@@ -1,0 +1,131 @@
+"""Notebook 08 at smoke and with small models; every parameter matters; its equations are what the library computes."""
+
+import checkpoints
+import nbformat
+import numpy as np
+import pytest
+
+from nbutils import claims, costs, data, decision, paths, pilot, record, run
+
+NOTEBOOK = paths.NOTEBOOKS / "08_rag_or_finetune.ipynb"
+FACTBOOK_ALONE = {"trained_in", "changed_facts", "monitoring", "house_style"}  # figures
+FIGURES = {
+    "systems", "hallucination", "learning_curve", "forgetting", "accuracy_and_cost", "decision_map", *FACTBOOK_ALONE,
+}  # fmt: skip
+
+
+def results(folder, **parameters):
+    """The record of one run into `folder`, without timings, versions and device."""
+    place = run.run_notebook(NOTEBOOK, "smoke", parameters, folder)
+    return record.without_volatile(record.load_record(place / "record.json"))
+
+
+@pytest.fixture(scope="module")
+def method():
+    """What the notebook's method cells define."""
+    names = {"np": np}
+    for cell in nbformat.read(NOTEBOOK, as_version=4).cells:
+        if cell.metadata.get("tags") == ["method"]:
+            exec(cell.source, names)
+    return names
+
+
+def test_the_alarm_is_the_library_s(method):
+    rng = np.random.default_rng(0)
+    for p0, p1, gamma in ((0.8, 0.4, 50), (0.5, 0.25, 500)):
+        y = rng.random(400) < p1
+        sums = method["cusum"](y, p0, p1)
+        assert min(sums) >= 0 and len(sums) == 400
+        first = next((t for t, total in enumerate(sums) if total >= np.log(gamma)), None)
+        assert first is not None and first == decision.first_alarm(y, p0, p0 - p1, gamma)
+        # Planted fault: the probabilities exchanged.
+        assert method["cusum"](y, p1, p0) != sums
+
+
+def test_the_costs_are_the_library_s(method):
+    shape = costs.LARGER["Llama-3.1-8B"]
+    layer = costs.n_parameters(costs.with_layers(shape, 1)) - costs.n_parameters(costs.with_layers(shape, 0))
+    for n_tokens, before in ((100, 0), (1, 300)):
+        by_hand = method["flops"](
+            n_tokens, before, shape.n_layers, layer, shape.n_heads * shape.head_width, shape.width, shape.vocabulary
+        )
+        assert by_hand == costs.reading_flops(shape, n_tokens, before)
+    assert method["flops"](1, 301, 32, layer, 4096, 4096, 0) > method["flops"](1, 300, 32, layer, 4096, 4096, 0)
+
+
+@pytest.mark.notebook
+def test_smoke_with_the_embedded_models(tmp_path):
+    first = results(tmp_path)
+    folder = tmp_path / "smoke" / NOTEBOOK.stem
+    assert first["claims"].keys() == {id_ for id_ in claims.load_claims() if id_.startswith("08.")}
+    assert all(outcome["verdict"] == claims.NOT_TESTED for outcome in first["claims"].values())
+    assert first["figures"].keys() == FIGURES
+    assert all((folder / figure["file"]).is_file() for figure in first["figures"].values())
+    same = [first["scores"][f"exact_match/{system}/held out"]["ids"] for system in pilot.SYSTEMS]
+    assert all(ids == same[0] for ids in same)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """Parameters that name a small random model and a small data set, and the record of a run with them."""
+    folder = tmp_path_factory.mktemp("small")
+    whole = data.load_dataset("factbook", n_countries=12)
+    keep = [q for split in ("train", "test") for q in data.select(whole.questions, "fact", split, 24)]
+    for name, questions in (("one", keep), ("other", keep[1:])):
+        data.write_folder(folder / name, data.Dataset(name, whole.corpus, questions))
+    parameters = {
+        "dataset": str(folder / "one"),
+        "generator": checkpoints.llama(folder / "generator", positions=2048),
+    }
+    others = {
+        "seed": 1,
+        "dataset": str(folder / "other"),
+        "generator": checkpoints.llama(folder / "other_generator", positions=2048, seed=1),
+        "n_seeds": 2,
+        "tuning_steps": 4,
+        "worth": 1e-9,
+    }
+    return parameters, others, results(folder / "base", **parameters)
+
+
+def test_every_parameter_is_tried_in_this_file():
+    assert set(run.notebook_parameters(NOTEBOOK)) == {
+        "scale", "seed", "dataset", "generator", "n_seeds", "tuning_steps", "worth", "out_dir",
+    }  # fmt: skip
+
+
+@pytest.mark.notebook
+def test_a_folder_of_questions_will_do(small):
+    _, _, base = small
+    assert base["figures"].keys() == FIGURES - FACTBOOK_ALONE
+    assert "08.hallucination" in base["claims"] and "08.style" not in base["claims"]
+
+
+@pytest.mark.slow  # half a minute each: the suite has twelve minutes
+@pytest.mark.notebook
+def test_two_runs_with_one_seed_give_one_record(small, tmp_path):
+    parameters, _, base = small
+    assert results(tmp_path, **parameters) == base
+
+
+@pytest.mark.slow
+@pytest.mark.notebook
+def test_questions_without_gold_passages_will_do(small, tmp_path):
+    parameters, _, _ = small
+    whole = data.read_folder(parameters["dataset"])
+    open_ones = [data.Question(q.id, q.text, q.answers, (), "open", q.split) for q in whole.questions]
+    data.write_folder(tmp_path / "open", data.Dataset("open", whole.corpus, open_ones))
+    found = results(tmp_path / "out", **{**parameters, "dataset": str(tmp_path / "open")})
+    assert found["figures"].keys() == FIGURES - FACTBOOK_ALONE
+    assert not any(name.startswith("unsupported") for name in found["scores"])
+
+
+@pytest.mark.slow
+@pytest.mark.notebook
+@pytest.mark.parametrize("name", ["seed", "dataset", "generator", "n_seeds", "tuning_steps", "worth"])
+def test_every_parameter_changes_the_record(small, tmp_path, name):
+    """Not the parameter's own entry, but what was measured, or where random models fail alike, a checksum."""
+    parameters, others, base = small
+    changed = results(tmp_path, **{**parameters, name: others[name]})
+    section = {"generator": "models", "dataset": "data", "worth": "matrices"}.get(name, "series")
+    assert changed[section] != base[section]

@@ -1,0 +1,229 @@
+"""The pilot on a folder: the page, what it refuses before any work, and its command line; small random checkpoints."""
+
+import re
+import subprocess
+import sys
+from dataclasses import replace
+
+import checkpoints
+import numpy as np
+import pytest
+
+from nbutils import __main__ as cli
+from nbutils import costs, data, decision, models, paths, pilot, pilot_page
+from nbutils.data import Dataset, Passage, Question
+from nbutils.presets import load_preset
+
+COUNTRIES = ("Chad", "Peru", "Japan", "France", "Russia", "<b>Mali</b>")
+
+
+def folder_of(place, n_questions=24, gold=True, splits=True, long_passage=False):
+    """A data set of a few countries; questions repeat with other words."""
+    corpus = {f"p{i}": Passage(name, f"The capital of {name} is City{i}.") for i, name in enumerate(COUNTRIES)}
+    if long_passage:
+        corpus["long"] = Passage("Long", "word " * 200)
+    questions = []
+    for n in range(n_questions):
+        i = n % len(COUNTRIES)
+        split = ("train", "test")[n % 2] if splits else "test"
+        text = f"Number {n}: what is the capital of {COUNTRIES[i]}?"
+        questions.append(Question(f"q{n}", text, (f"City{i}",), (f"p{i}",) if gold else (), split=split))
+    data.write_folder(place, Dataset("mine", corpus, questions))
+    return place
+
+
+@pytest.fixture(scope="module")
+def preset(tmp_path_factory):
+    names = {
+        "generator": checkpoints.llama(tmp_path_factory.mktemp("llama"), positions=1024),
+        "question_encoder": (encoder := checkpoints.minilm(tmp_path_factory.mktemp("minilm"))),
+        "passage_encoder": encoder,
+    }
+    small = load_preset("08_rag_or_finetune", "smoke", names)
+    return replace(small, n_questions=100, n_train=100)
+
+
+@pytest.fixture(scope="module")
+def made(preset, tmp_path_factory):
+    """The page of a small folder, its findings, and what was said meanwhile."""
+    place, said = tmp_path_factory.mktemp("made"), []
+    folder_of(place / "mine", long_passage=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pilot, "seconds_a_query", lambda parts, items, system: 0.5)
+        advice = pilot_page.make_page(
+            place / "mine", place / "page.html", preset, decision.Needs(), costs.Prices(), say=said.append
+        )
+        found = pilot_page.measure(data.read_folder(place / "mine"), preset, say=lambda line: None)
+    return (place / "page.html").read_text(encoding="utf-8"), found, advice, said
+
+
+def test_the_page_shows_all_systems_and_loads_nothing(made):
+    page, _, advice, said = made
+    for system in pilot.SYSTEMS:
+        assert f"<td>{system}</td>" in page
+    assert (advice.system or decision.TOO_LITTLE) in page
+    assert page.count('src="data:image/png;base64,') == page.count("<img") == 3
+    assert not re.search(r"(?:src|href)=\"(?!data:)|<script|https?://", page)
+    assert "&lt;b&gt;Mali" in page and "<b>Mali" not in page
+    assert "1 of 7 passages have more than 150 words" in page
+    assert "12 test questions" in page and len(said) >= 8
+
+
+def test_everything_is_measured_on_the_same_questions(made):
+    _, found, _, _ = made
+    assert len(found.test) == found.n_train == 12
+    for what in ("right", "in its source", "tokens", "unsupported"):
+        assert {len(values) for values in found.scores[what].values()} == {12} and list(found.scores[what]) == list(
+            pilot.SYSTEMS
+        )
+    assert set(found.queries) == {found.generator, *costs.LARGER}
+    mine, larger = found.queries[found.generator], found.queries["Llama-3.1-8B"]
+    assert all(larger[system] > mine[system] > 0 for system in pilot.SYSTEMS)
+    assert mine["RAG"] > mine["fine-tuned + RAG"] > mine["fine-tuned"]
+    assert found.trainings["fine-tuned + RAG"] > found.trainings["fine-tuned"] > 0
+
+
+def test_opinions_have_numbers_and_verdicts(made):
+    rows = {row["question"]: row for row in pilot_page.opinions(made[1])}
+    assert rows["Short prompts?"]["verdict"] == "reproduced"
+    assert rows["Behaviour or style?"]["verdict"] == rows["Data mostly dynamic?"]["verdict"] == "not measured"
+    assert all("n = 12" in row["here"] for row in rows.values() if row["verdict"] != "not measured")
+
+
+def test_better_answers_change_the_advice(made):
+    """Planted: one system is right always, and then another."""
+    found = made[1]
+    for system in ("RAG", "fine-tuned"):
+        right = {name: np.full(200, float(name == system)) for name in pilot.SYSTEMS}
+        planted = replace(found, scores={**found.scores, "right": right})
+        advice = pilot_page.advise(planted, decision.Needs(updates_per_month=0), costs.Prices())
+        assert advice.system == system
+    assert pilot_page.advise(planted, decision.Needs(sources=True), costs.Prices()).excluded.keys() == {
+        "prompting",
+        "fine-tuned",
+    }
+
+
+def test_questions_without_gold_passages_and_splits_will_do(preset, tmp_path, monkeypatch):
+    monkeypatch.setattr(pilot, "seconds_a_query", lambda parts, items, system: 0.5)
+    folder_of(tmp_path / "open", n_questions=8, gold=False, splits=False)
+    pilot_page.make_page(tmp_path / "open", tmp_path / "page.html", preset, decision.Needs(), costs.Prices(), say=str)
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "The data name no training questions" in page and "no gold passages" in page
+    assert decision.TOO_LITTLE in page
+
+
+def test_one_passage_will_do(preset, tmp_path, monkeypatch):
+    monkeypatch.setattr(pilot, "seconds_a_query", lambda parts, items, system: 0.5)
+    questions = [Question(f"q{n}", f"Question {n}?", ("Lima",), ("p",)) for n in range(8)]
+    data.write_folder(tmp_path / "one", Dataset("one", {"p": Passage("Peru", "Its capital is Lima.")}, questions))
+    pilot_page.make_page(tmp_path / "one", tmp_path / "page.html", preset, decision.Needs(), costs.Prices(), say=str)
+    assert "nothing for a retriever to learn" in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def test_the_split_is_kept_or_drawn():
+    named = [Question(f"q{i}", "x?", ("y",), (), split=("train", "test")[i % 2]) for i in range(20)]
+    test, train, notes = pilot_page.split(named, 5, 100, 0)
+    assert len(test) == 5 and len(train) == 10 and notes == []
+    assert {q.split for q in test} == {"test"} and {q.split for q in train} == {"train"}
+    unnamed = [replace(q, split="test") for q in named]
+    test, train, notes = pilot_page.split(unnamed, 100, 100, 0)
+    assert (
+        {q.id for q in test} | {q.id for q in train} == {q.id for q in named}
+        and not {*test} & {*train}
+        and len(notes) == 1
+    )
+    assert pilot_page.split(unnamed, 100, 100, 1)[0] != test
+
+
+@pytest.fixture
+def no_models(monkeypatch):
+    def fail(*arguments):
+        raise AssertionError("a model was loaded before the input was checked")
+
+    monkeypatch.setattr(models, "load_generator", fail)
+    monkeypatch.setattr(models, "load_encoder", fail)
+
+
+def call(monkeypatch, capsys, *arguments):
+    monkeypatch.setattr(sys, "argv", ["nbutils", "pilot", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ending:
+        cli.main()
+    return (ending.value.code or 0, *capsys.readouterr())
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("queries.jsonl", '{"_id": "q", "text": "Who?"}\n', r"queries.jsonl, line 1: no answers"),
+        ("queries.jsonl", "{\n", r"queries.jsonl, line 1"),
+        ("queries.jsonl", '{"_id": "q", "text": "Who?", "answers": ["I"]}\n', r"1 question: a pilot needs at least 8"),
+        ("corpus.jsonl", "", r"corpus.jsonl: holds no passage"),
+        ("qrels/test.tsv", "query-id\tcorpus-id\tscore\nq0\tnowhere\t1\n", r"unknown passage 'nowhere'"),
+    ],
+)
+def test_bad_folders_are_refused_in_one_line(no_models, tmp_path, monkeypatch, capsys, file, text, message):
+    folder_of(tmp_path / "mine")
+    if file == "queries.jsonl":
+        for path in (tmp_path / "mine" / "qrels").iterdir():
+            path.unlink()
+    (tmp_path / "mine" / file).write_text(text)
+    status, _, err = call(monkeypatch, capsys, "--data", tmp_path / "mine", "-o", tmp_path / "page.html")
+    assert status == 2 and err.startswith("error: ") and err.count("\n") == 1 and re.search(message, err)
+    assert not (tmp_path / "page.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--queries-per-day", "0"), "queries_per_day = 0"),
+        (("--hour", "-1"), "hour = -1"),
+        (("--questions", "0"), "n_questions = 0"),
+        (("-o", "."), "is a folder"),
+    ],
+)
+def test_bad_options_are_refused_in_one_line(no_models, tmp_path, monkeypatch, capsys, options, message):
+    folder_of(tmp_path / "mine")
+    monkeypatch.chdir(tmp_path)
+    status, _, err = call(monkeypatch, capsys, "--data", "mine", *options)
+    assert status == 2 and err.startswith("error: ") and err.count("\n") == 1 and message in err
+    assert call(monkeypatch, capsys, "--data", "nowhere")[0] == 2
+
+
+def test_the_command_line_writes_the_page(preset, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(pilot, "seconds_a_query", lambda parts, items, system: 0.5)
+    monkeypatch.setattr(
+        "nbutils.presets.load_preset",
+        lambda notebook, scale, chosen: replace(preset, n_questions=chosen["n_questions"]),
+    )
+    folder_of(tmp_path / "mine")
+    status, out, err = call(
+        monkeypatch, capsys, "--data", tmp_path / "mine", "-o", tmp_path / "p.html", "--questions", 5, "--sources"
+    )
+    assert (status, err) == (0, "") and "p.html: " in out
+    page = (tmp_path / "p.html").read_text(encoding="utf-8")
+    assert "5 test questions" in page and "prompting left out: shows no source" in page
+
+
+@pytest.mark.slow  # a minute: 50,000 passages are encoded
+def test_fifty_thousand_passages_fit_in_memory(tmp_path):
+    """With small models: what is measured grows with the corpus; the embedded ones take about 3 GB besides."""
+    names = [checkpoints.llama(tmp_path / "llama", positions=1024), checkpoints.minilm(tmp_path / "minilm")]
+    corpus = {f"p{i}": Passage(f"Country {i}", f"The capital of Country {i} is City{i}. " * 8) for i in range(50_000)}
+    questions = [
+        Question(f"q{i}", f"What is the capital of Country {i}?", (f"City{i}",), (f"p{i}",)) for i in range(40)
+    ]
+    data.write_folder(tmp_path / "large", Dataset("large", corpus, questions))
+    code = (
+        "import resource, sys; from nbutils import costs, decision, pilot_page, presets\n"
+        "generator, encoder, folder, out = sys.argv[1:]\n"
+        "models = {'generator': generator, 'question_encoder': encoder, 'passage_encoder': encoder}\n"
+        "preset = presets.load_preset('08_rag_or_finetune', 'smoke', models)\n"
+        "pilot_page.make_page(folder, out, preset, decision.Needs(), costs.Prices())\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)"
+    )
+    command = [sys.executable, "-c", code, *names, str(tmp_path / "large"), str(tmp_path / "page.html")]
+    done = subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "50,000 passages" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert float(done.stdout.split()[-1]) < 3, done.stdout  # GB
