@@ -87,7 +87,7 @@ class RagEnd2end:
     mixed_order: tuple[str, ...]  # of the run with reconstruction: tasks of successive batches, over and over
     statement_words: float  # share of a statement's words that is searched; 1 = all, as in the paper
     refresh_every: int  # steps
-    refresh_often: int
+    refresh_often: int  # another interval
     n_actors: int  # Ray actors of the asynchronous refresh
     batch_tokens: int  # padded tokens of one forward pass
     temperature: float  # p(z|x) is the softmax of the inner products divided by it
