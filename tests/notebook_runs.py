@@ -32,12 +32,13 @@ def parameter_names(slug):
 
 
 def check_smoke(slug, folder, figures):
-    """One run at smoke with the embedded models: every claim is there and none is judged, every figure is a file."""
+    """The record of one run at smoke: every claim is there and none is judged, every figure is a file."""
     found = results(slug, folder)
     assert found["claims"].keys() == {id_ for id_ in claims.load_claims() if id_.startswith(slug[:3].replace("_", "."))}
     assert all(outcome["verdict"] == claims.NOT_TESTED for outcome in found["claims"].values())
     assert found["figures"].keys() == set(figures)
     assert all((folder / "smoke" / slug / figure["file"]).is_file() for figure in found["figures"].values())
+    return found
 
 
 def small_data(folder, drop=0, kinds=("fact",)):
@@ -46,3 +47,11 @@ def small_data(folder, drop=0, kinds=("fact",)):
     keep = [q for kind in kinds for split in ("train", "test") for q in data.select(whole.questions, kind, split, 24)]
     data.write_folder(folder, data.Dataset(folder.name, whole.corpus, keep[drop:]))
     return str(folder)
+
+
+def without_gold(folder, target):
+    """The same data set with questions as the hub's open-domain ones are: they can be scored, recall cannot."""
+    whole = data.read_folder(folder)
+    open_ones = [data.Question(q.id, q.text, q.answers, (), "open", q.split) for q in whole.questions]
+    data.write_folder(target, data.Dataset("open", whole.corpus, open_ones))
+    return str(target)

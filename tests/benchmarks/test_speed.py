@@ -55,9 +55,10 @@ def gemm(shapes, dtype, device):
 def test_encoding_against_sentence_transformers(benchmark, factbook):
     """Passages a second against `SentenceTransformer.encode` with its defaults; the vectors agree to cosine 0.999.
 
-    2.5 times as many where bfloat16 has matrix units of its own (AMX: 2.8 to 3.2 measured). Where it has not (AVX-512:
-    2.0 measured), the matrix products alone would give 3.1, and more than 0.6 of their rate is asked for instead.
+    2.5 times as many is the aim, and is asked for where bfloat16 has matrix units of its own (2.8 to 3.2 measured).
+    Elsewhere it was not reached (2.0 with AVX-512): asked for is half of the rate of the matrix products.
     """
+    import torch
     from sentence_transformers import SentenceTransformer
 
     texts = [retrieval.passage_text(passage) for passage in list(factbook.corpus.values())[:400]]
@@ -88,7 +89,9 @@ def test_encoding_against_sentence_transformers(benchmark, factbook):
         min_cosine=cosine,
     )
     assert cosine >= 0.999
-    assert baseline_seconds / seconds >= 2.5 or share >= 0.6
+    if torch.cpu.get_capabilities().get("amx_tile", False):
+        assert baseline_seconds / seconds >= 2.5
+    assert share >= 0.5
 
 
 @pytest.mark.parametrize("what", ["gold passages", "passages for LSR"])

@@ -5,7 +5,7 @@ import notebook_runs
 import numpy as np
 import pytest
 
-from nbutils import data, rag
+from nbutils import rag
 
 NOTEBOOK = "03_ra_dit"
 
@@ -86,12 +86,9 @@ def test_a_data_set_of_questions_alone_will_do(small):
 
 @pytest.mark.notebook
 def test_questions_without_gold_passages_will_do(small, tmp_path):
-    """As the hub's open-domain questions are: answers can be scored, recall cannot."""
     parameters, _, _ = small
-    whole = data.read_folder(parameters["dataset"])
-    open_ones = [data.Question(q.id, q.text, q.answers, (), "open", q.split) for q in whole.questions]
-    data.write_folder(tmp_path / "open", data.Dataset("open", whole.corpus, open_ones))
-    found = notebook_runs.results(NOTEBOOK, tmp_path / "out", **{**parameters, "dataset": str(tmp_path / "open")})
+    open_questions = notebook_runs.without_gold(parameters["dataset"], tmp_path / "open")
+    found = notebook_runs.results(NOTEBOOK, tmp_path / "out", **{**parameters, "dataset": open_questions})
     assert {"systems", "concatenation", "retriever"} <= found["figures"].keys()
     assert not any(name.startswith(("recall", "mass")) for name in found["scores"])
 

@@ -1,33 +1,22 @@
 """Notebook 08 at smoke and with small models; every parameter matters; its equations are what the library computes."""
 
 import checkpoints
-import nbformat
+import notebook_runs
 import numpy as np
 import pytest
 
-from nbutils import claims, costs, data, decision, paths, pilot, record, run
+from nbutils import costs, decision, pilot
 
-NOTEBOOK = paths.NOTEBOOKS / "08_rag_or_finetune.ipynb"
+NOTEBOOK = "08_rag_or_finetune"
 FACTBOOK_ALONE = {"trained_in", "changed_facts", "monitoring", "house_style"}  # figures
 FIGURES = {
     "systems", "hallucination", "learning_curve", "forgetting", "accuracy_and_cost", "decision_map", *FACTBOOK_ALONE,
 }  # fmt: skip
 
 
-def results(folder, **parameters):
-    """The record of one run into `folder`, without timings, versions and device."""
-    place = run.run_notebook(NOTEBOOK, "smoke", parameters, folder)
-    return record.without_volatile(record.load_record(place / "record.json"))
-
-
 @pytest.fixture(scope="module")
 def method():
-    """What the notebook's method cells define."""
-    names = {"np": np}
-    for cell in nbformat.read(NOTEBOOK, as_version=4).cells:
-        if cell.metadata.get("tags") == ["method"]:
-            exec(cell.source, names)
-    return names
+    return notebook_runs.methods(NOTEBOOK)
 
 
 def test_the_alarm_is_the_library_s(method):
@@ -55,12 +44,7 @@ def test_the_costs_are_the_library_s(method):
 
 @pytest.mark.notebook
 def test_smoke_with_the_embedded_models(tmp_path):
-    first = results(tmp_path)
-    folder = tmp_path / "smoke" / NOTEBOOK.stem
-    assert first["claims"].keys() == {id_ for id_ in claims.load_claims() if id_.startswith("08.")}
-    assert all(outcome["verdict"] == claims.NOT_TESTED for outcome in first["claims"].values())
-    assert first["figures"].keys() == FIGURES
-    assert all((folder / figure["file"]).is_file() for figure in first["figures"].values())
+    first = notebook_runs.check_smoke(NOTEBOOK, tmp_path, FIGURES)
     same = [first["scores"][f"exact_match/{system}/held out"]["ids"] for system in pilot.SYSTEMS]
     assert all(ids == same[0] for ids in same)
 
@@ -69,27 +53,23 @@ def test_smoke_with_the_embedded_models(tmp_path):
 def small(tmp_path_factory):
     """Parameters that name a small random model and a small data set, and the record of a run with them."""
     folder = tmp_path_factory.mktemp("small")
-    whole = data.load_dataset("factbook", n_countries=12)
-    keep = [q for split in ("train", "test") for q in data.select(whole.questions, "fact", split, 24)]
-    for name, questions in (("one", keep), ("other", keep[1:])):
-        data.write_folder(folder / name, data.Dataset(name, whole.corpus, questions))
     parameters = {
-        "dataset": str(folder / "one"),
+        "dataset": notebook_runs.small_data(folder / "one"),
         "generator": checkpoints.llama(folder / "generator", positions=2048),
     }
     others = {
         "seed": 1,
-        "dataset": str(folder / "other"),
+        "dataset": notebook_runs.small_data(folder / "other", drop=1),
         "generator": checkpoints.llama(folder / "other_generator", positions=2048, seed=1),
         "n_seeds": 2,
         "tuning_steps": 4,
         "worth": 1e-9,
     }
-    return parameters, others, results(folder / "base", **parameters)
+    return parameters, others, notebook_runs.results(NOTEBOOK, folder / "base", **parameters)
 
 
 def test_every_parameter_is_tried_in_this_file():
-    assert set(run.notebook_parameters(NOTEBOOK)) == {
+    assert notebook_runs.parameter_names(NOTEBOOK) == {
         "scale", "seed", "dataset", "generator", "n_seeds", "tuning_steps", "worth", "out_dir",
     }  # fmt: skip
 
@@ -105,17 +85,15 @@ def test_a_folder_of_questions_will_do(small):
 @pytest.mark.notebook
 def test_two_runs_with_one_seed_give_one_record(small, tmp_path):
     parameters, _, base = small
-    assert results(tmp_path, **parameters) == base
+    assert notebook_runs.results(NOTEBOOK, tmp_path, **parameters) == base
 
 
 @pytest.mark.slow
 @pytest.mark.notebook
 def test_questions_without_gold_passages_will_do(small, tmp_path):
     parameters, _, _ = small
-    whole = data.read_folder(parameters["dataset"])
-    open_ones = [data.Question(q.id, q.text, q.answers, (), "open", q.split) for q in whole.questions]
-    data.write_folder(tmp_path / "open", data.Dataset("open", whole.corpus, open_ones))
-    found = results(tmp_path / "out", **{**parameters, "dataset": str(tmp_path / "open")})
+    open_questions = notebook_runs.without_gold(parameters["dataset"], tmp_path / "open")
+    found = notebook_runs.results(NOTEBOOK, tmp_path / "out", **{**parameters, "dataset": open_questions})
     assert found["figures"].keys() == FIGURES - FACTBOOK_ALONE
     assert not any(name.startswith("unsupported") for name in found["scores"])
 
@@ -126,6 +104,6 @@ def test_questions_without_gold_passages_will_do(small, tmp_path):
 def test_every_parameter_changes_the_record(small, tmp_path, name):
     """Not the parameter's own entry, but what was measured, or where random models fail alike, a checksum."""
     parameters, others, base = small
-    changed = results(tmp_path, **{**parameters, name: others[name]})
+    changed = notebook_runs.results(NOTEBOOK, tmp_path, **{**parameters, name: others[name]})
     section = {"generator": "models", "dataset": "data", "worth": "matrices"}.get(name, "series")
     assert changed[section] != base[section]
