@@ -100,8 +100,11 @@ def load_generator(name: str, quantize: str | None = None) -> Generator:
 
     `quantize="nf4"` loads the weights in 4 bits through bitsandbytes, on a CPU too.
     """
+    import torch
     import transformers
 
+    # One compiled layer serves every model, attention and batch of a notebook: more variants than the default of 8.
+    torch._dynamo.config.recompile_limit = 64
     if quantize not in (None, "nf4"):
         raise InputError(f"quantize={quantize!r} is unknown: use 'nf4' or leave it out")
     folder, sha256 = _checkpoint(name)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from nbutils import claims, costs, data, decision, files, metrics, models, pilot, plotting, retrieval, tasks
+from nbutils import claims, costs, data, decision, files, metrics, models, pilot, plotting, report, retrieval, tasks
 from nbutils.data import Dataset, Passage, Question
 from nbutils.decision import Advice, Needs
 from nbutils.errors import InputError
@@ -22,7 +22,6 @@ MIN_QUESTIONS = 8  # half to train on, half to test
 MAX_WORDS = 150  # of a passage, that are searched and read
 SHORT_ANSWER = 5  # words; longer ones are scored by token F1
 UPDATES, QUERIES = (0, 1, 4, 30, 300), (10, 100, 1_000, 10_000, 100_000)  # of the map
-_TEMPLATES = Path(__file__).resolve().parent / "templates"
 
 
 @dataclass(frozen=True)
@@ -271,13 +270,8 @@ def opinions(found: Findings) -> list[dict[str, str]]:
 
 def render(found: Findings, advice: Advice, needs: Needs, prices: costs.Prices) -> str:
     """The page as one HTML text: no scripts, nothing loaded from elsewhere."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True, keep_trailing_newline=True,
-    )  # fmt: skip
-    bills = _bills(found, prices)
+    by_model = {model: _bills(found, prices, model) for model in found.queries}
+    bills = by_model[found.generator]
     table = []
     for system, said in found.answers.items():
         value, low, high = metrics.bootstrap_mean(found.scores["right"][system])
@@ -288,14 +282,14 @@ def render(found: Findings, advice: Advice, needs: Needs, prices: costs.Prices) 
                 "source": f"{found.scores['in its source'][system].mean():.2f}",
                 "tokens": f"{pilot.tokens_a_query(said).mean():,.0f}",
                 "seconds": f"{found.seconds[system]:.2f}",
-                "thousand": [f"{1_000 * _bills(found, prices, name)[system].query:.2g}" for name in found.queries],
+                "thousand": [f"{1_000 * one[system].query:.2g}" for one in by_model.values()],
                 "update": f"{bills[system].update:.2g}",
                 "start": f"{bills[system].start:.2g}",
             }
         )
     meet = costs.break_even(bills["fine-tuned + RAG"], bills["RAG"], needs.updates_per_month)
-    return environment.get_template("pilot.html").render(
-        found=found, advice=advice, needs=needs, prices=prices, table=table, models=list(found.queries),
+    return report.fill_template(
+        "pilot.html", found=found, advice=advice, needs=needs, prices=prices, table=table, models=list(found.queries),
         opinions=opinions(found), figures=_figures(found, needs, prices), examples=_examples(found),
         headline=decision.headline(advice), break_even=None if meet is None else f"{meet:,.0f}",
     )  # fmt: skip

@@ -23,7 +23,7 @@ from nbutils import claims, files, metrics, paths
 from nbutils.data import Dataset
 from nbutils.errors import InputError
 
-FORMAT = 1
+FORMAT = 2
 INTERVAL = "95 % bootstrap over questions"
 LIBRARIES = (
     "accelerate", "bitsandbytes", "bm25s", "datasets", "evaluate", "faiss-cpu", "faiss-gpu", "ir_measures",
@@ -227,7 +227,7 @@ class Record:
             # Everything is written beside its target before anything is replaced, and the record, entered first, is
             # replaced last: a full disk or Ctrl-C leaves the earlier figures with the earlier record.
             record = stack.enter_context(files.atomic_path(target))
-            record.write_text(_to_json(self.content), encoding="utf-8")
+            record.write_text(_to_json({**self.content, "scores": _folded(self.content["scores"])}), encoding="utf-8")
             for file, png in self.pictures.items():
                 stack.enter_context(files.atomic_path(self.folder / file)).write_bytes(png)
         for file in stale:
@@ -252,7 +252,24 @@ def load_record(path: Path) -> dict:
         raise InputError(f"{path} is not a record ({error}): run the notebook again") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise InputError(f"{path} is not a record of format {FORMAT}: run the notebook again")
+    scores = content.get("scores", {})
+    for entry in scores.values():
+        if isinstance(entry["ids"], str):
+            entry["ids"] = scores[entry["ids"]]["ids"]
     return content
+
+
+def _folded(scores: Mapping[str, dict]) -> dict[str, dict]:
+    """Scores as they are written: where one with the same question ids stands before, its name in place of the ids.
+
+    A thousand ids under a hundred scores would be most of a record.
+    """
+    first: dict[tuple[str, ...], str] = {}
+    folded = {}
+    for name in sorted(scores):
+        owner = first.setdefault(tuple(scores[name]["ids"]), name)
+        folded[name] = scores[name] if owner == name else {**scores[name], "ids": owner}
+    return folded
 
 
 def _figure_files(path: Path) -> set[str]:

@@ -148,12 +148,6 @@ def _with_table(readme: Path, table: str) -> str:
 
 
 def _page(scale: str, folder: Path, records: Mapping[str, Mapping[str, Any]], rows: list[dict]) -> str:
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True, keep_trailing_newline=True,
-    )  # fmt: skip
     numbers = sorted({row["number"] for row in rows} | {name.partition("_")[0] for name in records})
     sections = []
     for number in numbers:
@@ -166,8 +160,19 @@ def _page(scale: str, folder: Path, records: Mapping[str, Mapping[str, Any]], ro
             sections.append({"name": name, "record": records[name], "figures": figures, "claims": found})
     verdicts = (claims.REPRODUCED, claims.NOT_REPRODUCED, claims.INCONCLUSIVE, claims.NOT_TESTED, NOT_RUN)
     counts = [(word, sum(row["verdict"] == word for row in rows)) for word in verdicts]
-    template = environment.get_template("report.html")
-    return template.render(scale=scale, sections=sections, counts=[pair for pair in counts if pair[1]])
+    counts = [pair for pair in counts if pair[1]]
+    return fill_template("report.html", scale=scale, sections=sections, counts=counts)
+
+
+def fill_template(name: str, **values: Any) -> str:
+    """A page of `templates/` as one HTML text, with every value escaped; an unknown name in it is an error."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True, keep_trailing_newline=True,
+    )  # fmt: skip
+    return environment.get_template(name).render(**values)
 
 
 def _figure(folder: Path, notebook: str, figure: Mapping[str, str]) -> dict:

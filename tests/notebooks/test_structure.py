@@ -324,13 +324,6 @@ NOTEBOOK_CHECKS = [
 # ---------------------------------------------------------------------------------------------------------------------
 # The committed notebooks
 
-AWAITING = {"08_rag_or_finetune"}  # built and run at smoke, not yet executed at tiny: see tests/QUARANTINES.md
-EXECUTED = [path for path in NOTEBOOKS if path.stem not in AWAITING]
-
-
-def test_what_awaits_its_run_has_no_record():
-    assert [name for name in AWAITING if (paths.FIGURES / "tiny" / name / "record.json").exists()] == []
-
 
 def test_there_are_notebooks():
     assert "00_start_here" in [path.stem for path in NOTEBOOKS]
@@ -341,8 +334,6 @@ def test_there_are_notebooks():
 @pytest.mark.parametrize("check", NOTEBOOK_CHECKS)
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook(path, check):
-    if path.stem in AWAITING and check is check_executed:
-        pytest.skip("awaits its run at tiny")
     assert check(nbformat.read(path, as_version=4)) == []
 
 
@@ -351,7 +342,7 @@ def test_parameters(path):
     assert check_parameters(path) == []
 
 
-@pytest.mark.parametrize("path", EXECUTED, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_record_is_not_stale(path):
     assert check_record(path, paths.FIGURES) == []
 

@@ -13,6 +13,7 @@ import pytest
 from nbutils import __main__ as cli
 from nbutils import run as runner
 from nbutils.errors import InputError
+from nbutils.record import FORMAT
 from nbutils.run import Outcome
 
 
@@ -195,7 +196,7 @@ def test_list_shows_titles_parameters_and_verdicts(call, notebooks, project):
         "00.b": {"verdict": "reproduced"},
         "00.c": {"verdict": "inconclusive"},
     }
-    (results / "record.json").write_text(json.dumps({"format": 1, "claims": verdicts}), encoding="utf-8")
+    (results / "record.json").write_text(json.dumps({"format": FORMAT, "claims": verdicts}), encoding="utf-8")
     status, out, _ = call("list")
     assert status == 0
     lines = out.splitlines()

@@ -112,6 +112,17 @@ def test_the_file_is_json_without_nan_with_one_line_per_entry(new):
     assert str(paths.ROOT) not in text
 
 
+def test_question_ids_that_several_scores_share_are_written_once(new):
+    one = fill(new())
+    one.scores("other questions", [f"x{i}" for i in range(40)], [0.5] * 40)
+    target = one.save()
+    text = target.read_text(encoding="utf-8")
+    assert text.count(json.dumps(IDS)) == 1 and text.count('"x0"') == 1
+    content = load_record(target)
+    assert content["scores"] == one.content["scores"]
+    assert content["scores"]["other questions"]["ids"][0] == "x0"
+
+
 def test_two_equal_runs_differ_in_volatile_parts_only(new, monkeypatch):
     first = load_record(fill(new()).save())
     monkeypatch.setattr(record, "library_versions", lambda: {"python": "0"})
