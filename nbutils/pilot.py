@@ -338,9 +338,7 @@ class Evidence:
     index_update: float  # FLOPs of an update of the index
     index_bytes: float
     style: dict[str, Sequence[float]]  # system -> 1 where an answer kept the house style; {}: not measured
-    fresh: dict[
-        str, Sequence[float]
-    ]  # system -> score of facts that had changed, after its own update; {}: not measured
+    fresh: dict[str, Sequence[float]]  # system -> score of changed facts after its own update; {}: not measured
 
 
 def advise(
