@@ -22,7 +22,7 @@ figures: .venv/installed
 test: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 benchmarks: .venv/installed
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-enable -s
