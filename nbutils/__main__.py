@@ -176,9 +176,12 @@ def report(scale) -> None:
 @click.option("--worth", default=0.01, show_default=True, help="Money that a right answer is worth.")
 @click.option("--hour", default=2.0, show_default=True, help="Money for an hour of a machine.")
 @click.option("--example", default=0.5, show_default=True, help="Money for one training example.")
+@click.option("--release", default=20.0, show_default=True, help="Money for checking and releasing a trained model.")
+@click.option("--flops", default=2e14, show_default=True, help="FLOP a second that the machine sustains.")
 def pilot(
-    folder, out, questions, generator, encoder, seed, queries_per_day, updates_per_month, sources, worth, hour, example
-) -> None:
+    folder, out, questions, generator, encoder, seed, queries_per_day, updates_per_month, sources, worth, hour, example,
+    release, flops,
+) -> None:  # fmt: skip
     """Run five systems on your own data and write a one-page report: retrieval, fine-tuning, or both?
 
     The folder holds corpus.jsonl, queries.jsonl with answers, and qrels/ where gold passages are known. Takes about ten
@@ -190,9 +193,9 @@ def pilot(
     chosen = {"n_questions": questions, "generator": generator, "question_encoder": encoder, "passage_encoder": encoder}
     preset = load_preset("08_rag_or_finetune", "tiny", chosen)
     needs = decision.Needs(queries_per_day, updates_per_month, sources, worth)
-    prices = costs.Prices(hour=hour, example=example)
+    prices = costs.Prices(hour=hour, flops=flops, example=example, release=release)
     advice = pilot_page.make_page(folder, out, preset, needs, prices, seed, click.echo)
-    click.echo(f"{out}: {decision.headline(advice)}")
+    click.echo(f"{out}: {advice.headline}")
 
 
 @cli.group()

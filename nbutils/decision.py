@@ -14,6 +14,7 @@ MARGIN = 0.1  # of accuracy: a difference that matters
 N_RESAMPLES = 2_000
 TOO_LITTLE = "too little data to tell"
 NOTHING = "no system meets all demands: relax one"
+NONE_RIGHT = "no system answered a question right: try a larger model, or other passages"
 
 
 @dataclass(frozen=True)
@@ -36,18 +37,14 @@ class Needs:
 
 @dataclass(frozen=True)
 class Advice:
-    """What the rule says; `system` is None where the data do not tell."""
+    """What the rule says; `system` is None where the data do not tell, and the headline says why."""
 
     system: str | None
+    headline: str
     reasons: list[str]
     values: dict[str, tuple[float, float, float]]  # right answers less costs, in points of accuracy: mean and interval
     excluded: dict[str, str] = field(default_factory=dict)  # system -> why
     sure: float = 0.0  # share of resamples of the questions in which the best one is the best one
-
-
-def headline(advice: Advice) -> str:
-    """The advice in a few words: the system, or why there is none."""
-    return advice.system or (TOO_LITTLE if advice.values else NOTHING)
 
 
 def recommend(
@@ -65,8 +62,8 @@ def recommend(
     of the paired difference lies below 0) or was not measured. Where answers need sources, systems that do not retrieve
     are left out. A question's value is its score less the month's costs of a query, over the worth of a right answer.
     The best by mean value is recommended unless another might be more than `margin` better: the upper end of the
-    interval of its difference. Then there is too little data to tell. Raises InputError for no system, unequal
-    questions, and fewer than 2.
+    interval of its difference. Then there is too little data to tell; where no system is ever right, there is nothing
+    to recommend. Raises InputError for no system, unequal questions, and fewer than 2.
     """
     sizes = {len(scores) for scores in right.values()}
     if not right or len(sizes) != 1 or right.keys() - bills.keys():
@@ -76,24 +73,41 @@ def recommend(
         excluded |= {system: "shows no source" for system in right if system not in retrieving}
     for what, scores in (demands or {}).items():
         excluded = _below(what, scores, list(right)) | excluded
+    left_out = [f"{system} left out: {why}" for system, why in excluded.items()]
     eligible = [system for system in right if system not in excluded]
     if not eligible:
-        return Advice(None, [f"{s} left out: {why}" for s, why in excluded.items()], {}, excluded)
+        return Advice(None, NOTHING, left_out, {}, excluded)
+    if not any(np.any(right[system]) for system in eligible):
+        return Advice(None, NONE_RIGHT, [f"{', '.join(eligible)}: 0 of {sizes.pop()}", *left_out], {}, excluded)
     cost = {system: _a_query(bills[system], needs) for system in eligible}
     table = np.stack([np.asarray(right[s], dtype=float) - cost[s] / needs.worth for s in eligible], axis=1)  # (n, S)
     means, low, high = metrics.bootstrap_mean(table)
     values = {s: (float(means[i]), float(low[i]), float(high[i])) for i, s in enumerate(eligible)}
     best = int(means.argmax())
-    _, least, most = metrics.bootstrap_mean(table - table[:, [best]])
+    ahead, least, most = _differences(table, best)
     rivals = [i for i in range(len(eligible)) if i != best and most[i] > margin]
-    reasons = _reasons(eligible, best, right, cost, least, most, needs, excluded)
+    reasons = _reasons(eligible, best, right, cost, least, most) + left_out
     sure = _share_won(table, best)
     if rivals:
         worst = max(rivals, key=lambda i: most[i])
-        spread = most[worst] - (means[worst] - means[best])
-        enough = math.ceil(len(table) * (spread / margin) ** 2)
+        # The interval shrinks with the root of n, the rule of three with n: so many that they end at `margin`.
+        _, _, (high,) = metrics.bootstrap_mean(table[:, [worst]] - table[:, [best]])
+        spread, room = high - ahead[worst], margin - ahead[worst]
+        enough = math.ceil(max(len(table) * (spread / room) ** 2, 3 * (1 - ahead[worst]) / room))
         reasons.insert(0, f"{TOO_LITTLE} {eligible[best]} from {eligible[worst]}: about {enough} questions would do")
-    return Advice(None if rivals else eligible[best], reasons, values, excluded, sure)
+    winner = None if rivals else eligible[best]
+    return Advice(winner, winner or TOO_LITTLE, reasons, values, excluded, sure)
+
+
+def _differences(table: np.ndarray, best: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean differences of the columns to column `best`, and the ends of their intervals: (S,) each.
+
+    The 95 % bootstrap, but at least what the rule of three allows, since resamples of equal rows are all equal: a
+    difference of 1 or -1 that n questions have never shown may yet be that of 3 in n.
+    """
+    means, low, high = metrics.bootstrap_mean(table - table[:, [best]])
+    share = np.where(np.arange(table.shape[1]) == best, 0.0, min(1.0, 3 / len(table)))
+    return means, np.minimum(low, means - share * (1 + means)), np.maximum(high, means + share * (1 - means))
 
 
 def _below(what: str, scores: Mapping[str, Sequence[float]], systems: Sequence[str]) -> dict[str, str]:
@@ -104,7 +118,7 @@ def _below(what: str, scores: Mapping[str, Sequence[float]], systems: Sequence[s
         return why
     table = np.stack([np.asarray(scores[system], dtype=float) for system in measured], axis=1)
     best = int(table.mean(0).argmax())
-    means, _, high = metrics.bootstrap_mean(table - table[:, [best]])
+    means, _, high = _differences(table, best)
     for i, system in enumerate(measured):
         if i != best and high[i] < 0:
             why[system] = f"{what}: {-means[i]:.2f} below {measured[best]}"
@@ -117,7 +131,7 @@ def _a_query(bill: Bill, needs: Needs) -> float:
     return total / (needs.queries_per_day * DAYS)
 
 
-def _reasons(eligible, best, right, cost, least, most, needs: Needs, excluded) -> list[str]:
+def _reasons(eligible, best, right, cost, least, most) -> list[str]:
     name = eligible[best]
     n, price = len(right[name]), cost[name]
     reasons = [f"{name}: {np.mean(right[name]):.2f} right (n = {n}), {price:.2g} a query with updates and start"]
@@ -126,7 +140,7 @@ def _reasons(eligible, best, right, cost, least, most, needs: Needs, excluded) -
             words = "costs less or as much" if cost[system] <= cost[name] else "costs more"
             interval = f"[{least[i]:+.2f}, {most[i]:+.2f}]"
             reasons.append(f"{system}: {np.mean(right[system]):.2f} right, {words}; net of costs {interval} against it")
-    return reasons + [f"{system} left out: {why}" for system, why in excluded.items()]
+    return reasons
 
 
 def _share_won(table: np.ndarray, best: int) -> float:

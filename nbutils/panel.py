@@ -7,7 +7,7 @@ from typing import Any
 
 from nbutils import pilot
 from nbutils.costs import Prices
-from nbutils.decision import Advice, Needs, headline
+from nbutils.decision import Advice, Needs
 from nbutils.pilot import Evidence
 from nbutils.progress import is_headless
 
@@ -76,7 +76,7 @@ def _widgets(evidence: Evidence, needs: Needs, prices: Prices):
 
 def advice_html(advice: Advice) -> str:
     """An advice as HTML: the system, how sure, a bar for the value of each system, and the reasons."""
-    lines = [f'<div class="advice"><b style="font-size:1.3em">{html.escape(headline(advice))}</b>']
+    lines = [f'<div class="advice"><b style="font-size:1.3em">{html.escape(advice.headline)}</b>']
     if advice.system:
         lines.append(f"<div>best in {100 * advice.sure:.0f} % of the resamples of the questions</div>")
     for system, (value, low, high) in advice.values.items():
@@ -107,7 +107,7 @@ def _static(evidence: Evidence, needs: Needs, prices: Prices):
     rows = []
     for what, wanted, n_examples, style in _cases(evidence, needs):
         advice = pilot.advise(evidence, wanted, prices, n_examples, style)
-        cells = (what, headline(advice), advice.reasons[0])
+        cells = (what, advice.headline, advice.reasons[0])
         rows.append("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>")
     head = "<tr><th>asked for</th><th>advice</th><th>first reason</th></tr>"
     return HTML(f"<table>{head}{''.join(rows)}</table>")

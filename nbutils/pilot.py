@@ -75,11 +75,14 @@ def train_reading(
 ) -> tuple[Generator, Curves]:
     """The generator fine-tuned on the same with a retrieved passage in front, one example a passage (RA-IT).
 
-    Lin et al. 2023, section 2.3; `ids` are the passages of each item, wrong ones among them.
+    Lin et al. 2023, section 2.3; `ids` (B, K) are the passages of each item, wrong ones among them. A pass over the
+    questions shows each of them with one of its passages, so that as many steps see as many questions as closed-book.
     """
-    prompts = [prompt for row in tasks.prompts(items, ids, corpus) for prompt in row]
-    answers = [item.answers[0] for item, row in zip(items, ids, strict=True) for _ in row]
-    return training.fine_tune(generator, prompts, answers, settings, seed, "fine-tuned + RAG")
+    rows, rng, width = tasks.prompts(items, ids, corpus), np.random.default_rng(seed), len(ids[0])
+    order = [(i, (i + turn) % width) for turn in range(width) for i in rng.permutation(len(items)).tolist()]
+    prompts, answers = [rows[i][k] for i, k in order], [items[i].answers[0] for i, _ in order]
+    in_order = replace(settings, shuffle=False)
+    return training.fine_tune(generator, prompts, answers, in_order, seed, "fine-tuned + RAG")
 
 
 def train_retriever(
@@ -121,7 +124,8 @@ def answer(
     retrievers = dict.fromkeys(SYSTEMS[system][1] for system in systems if SYSTEMS[system][1])
     queries = [item.query for item in items]
     found = {
-        name: retrieval.search_dense(parts.index, parts.encoders[name], queries, parts.n_docs) for name in retrievers
+        name: retrieval.search_dense(parts.index, parts.encoders[name], queries, parts.n_docs, use_cache)
+        for name in retrievers
     }
     answers = {}
     for reader in dict.fromkeys(SYSTEMS[system][0] for system in systems):
@@ -356,7 +360,11 @@ def advise(
     if needs.updates_per_month and evidence.fresh:
         demands["changed facts"] = evidence.fresh
     account = bills(evidence.queries, evidence.trainings, evidence.index_update, evidence.index_bytes, level, prices)
-    return decision.recommend(evidence.right[level], account, needs, RETRIEVING, demands)
+    advice = decision.recommend(evidence.right[level], account, needs, RETRIEVING, demands)
+    most = max(evidence.right)
+    if demands and level < most:
+        advice.reasons.append(f"{' and '.join(demands)}: as measured with {most} training examples, not with {level}")
+    return advice
 
 
 def wordings(questions: Sequence[Question], n: int, seed: int) -> list[tuple[Question, Question, Question]]:

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -61,6 +62,12 @@ def make_page(
     out = Path(out)
     if out.is_dir():
         raise InputError(f"{out} is a folder: name the file of the page, such as {out / 'pilot.html'}")
+    if not out.parent.is_dir() or not os.access(out.parent, os.W_OK):
+        raise InputError(f"{out.parent} is no folder that can be written to: name another place for the page")
+    if preset.n_questions < MIN_QUESTIONS // 2:
+        raise InputError(f"n_questions = {preset.n_questions}: give at least {MIN_QUESTIONS // 2}")
+    if seed < 0:
+        raise InputError(f"seed = {seed}: give at least 0")
     dataset = data.read_folder(folder)
     split(dataset.questions, preset.n_questions, preset.n_train, seed)  # its errors come before long work
     found = measure(dataset, preset, seed, say)
@@ -75,7 +82,9 @@ def split(
     """Test questions, training questions, and what to know of them.
 
     The data's own splits "test" and "train" are kept where both have enough; otherwise all questions are shuffled by
-    `seed`, and half of them are for training. Raises InputError for fewer than `MIN_QUESTIONS`.
+    `seed`, and half of them are for training. Questions of one passage (where none is named: of one text) go to one
+    side, since a model that has learned one wording has seen the answer to the other. Raises InputError for fewer than
+    `MIN_QUESTIONS`.
     """
     short = [question for question in questions if question.kind != "long_form"]
     if len(short) < MIN_QUESTIONS:
@@ -87,11 +96,30 @@ def split(
     own = {name: [q for q in short if q.split == name] for name in ("test", "train")}
     notes = []
     if min(map(len, own.values())) < least:
-        shuffled = [short[i] for i in rng.permutation(len(short))]
-        own = {"test": shuffled[: len(short) // 2], "train": shuffled[len(short) // 2 :]}
-        notes.append("The data name no training questions: half of all questions, drawn at random, were trained on.")
+        own, together = _halves(short, rng)
+        counts = f"{sum(q.split == 'test' for q in short)} test, {sum(q.split == 'train' for q in short)} training"
+        notes.append(f"The data name too few questions of one kind ({counts}): half of all, drawn, were trained on.")
+        if not together:
+            notes.append("Questions of one passage were trained on and tested: fine-tuning may have seen the answers.")
     drawn = {name: [own[name][i] for i in rng.permutation(len(own[name]))] for name in ("test", "train")}
     return drawn["test"][:n_test], drawn["train"][:n_train], notes
+
+
+def _halves(questions: list[Question], rng: np.random.Generator) -> tuple[dict[str, list[Question]], bool]:
+    """Two halves, and whether questions of one passage stand on one side: not where a side would be left too small."""
+    groups: dict[str, list[Question]] = {}
+    for question in questions:
+        groups.setdefault((*question.gold_passages, question.text.casefold())[0], []).append(question)
+    drawn = [list(groups.values())[i] for i in rng.permutation(len(groups))]
+    test: list[Question] = []
+    while drawn and len(test) + len(drawn[-1]) <= len(questions) // 2:
+        test += drawn.pop()
+    train = [question for group in drawn for question in group]
+    together = min(len(test), len(train)) >= MIN_QUESTIONS // 2
+    if not together:
+        shuffled = [questions[i] for i in rng.permutation(len(questions))]
+        test, train = shuffled[: len(questions) // 2], shuffled[len(questions) // 2 :]
+    return {"test": test, "train": train}, together
 
 
 def _shortened(corpus: Mapping[str, Passage]) -> tuple[dict[str, Passage], list[str]]:
@@ -151,8 +179,9 @@ def _train(
 ) -> tuple[pilot.Parts, dict[str, float]]:
     """The systems, and the FLOPs of their trainings. `learned` are the questions `train` with shorter answers."""
     generator = models.load_generator(preset.generator, preset.quantize)
-    costs.shape_of(generator.model.config)  # its error comes before long work
+    costs.shape_of(generator.model.config)  # its error comes before long work, as the encoder's below
     encoder, passage_encoder = models.load_encoder(preset.question_encoder), models.load_encoder(preset.passage_encoder)
+    costs.shape_of(encoder.model.config)
     done("models loaded")
     index = retrieval.build_dense(passage_encoder, corpus, preset.index, preset.search_effort, seed)
     done(f"{len(corpus):,} passages indexed")
@@ -291,7 +320,7 @@ def render(found: Findings, advice: Advice, needs: Needs, prices: costs.Prices) 
     return report.fill_template(
         "pilot.html", found=found, advice=advice, needs=needs, prices=prices, table=table, models=list(found.queries),
         opinions=opinions(found), figures=_figures(found, needs, prices), examples=_examples(found),
-        headline=decision.headline(advice), break_even=None if meet is None else f"{meet:,.0f}",
+        break_even=None if meet is None else f"{meet:,.0f}",
     )  # fmt: skip
 
 

@@ -355,11 +355,16 @@ def plot_map(
 
 
 def legend_above(fig: Any) -> None:
-    """One legend for all panels, above them, in as few rows as fit; an entry that several panels share occurs once."""
+    """One legend for all panels, above them, in as few rows as fit; an entry that several panels share occurs once.
+
+    Without entries, as of a map on which nobody wins, there is none.
+    """
     entries: dict[str, Any] = {}
     for ax in fig.axes:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
+    if not entries:
+        return
     if "paper" in entries:  # matplotlib lists lines before bars
         entries["paper"] = entries.pop("paper")
     for columns in range(len(entries), 0, -1):

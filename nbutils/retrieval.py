@@ -140,7 +140,7 @@ def extend_dense(index: DenseIndex, encoder: Encoder, passages: dict[str, Passag
 
 
 def search_dense(
-    index: DenseIndex, encoder: Encoder, questions: list[str], n_docs: int
+    index: DenseIndex, encoder: Encoder, questions: list[str], n_docs: int, use_cache: bool = True
 ) -> tuple[np.ndarray, np.ndarray]:
     """The `n_docs` passages with the largest inner products: ids (B, K) as strings and scores (B, K).
 
@@ -153,7 +153,7 @@ def search_dense(
             f"{encoder.name} makes vectors of {width} numbers, the index holds vectors of {index.faiss_index.d}: "
             "search with the question encoder that belongs to the passage encoder"
         )
-    vectors = encode(encoder, questions, "questions")
+    vectors = encode(encoder, questions, "questions", use_cache)
     scores, positions = index.faiss_index.search(vectors, min(n_docs, len(index.passage_ids)))
     short = int((positions < 0).any(axis=1).sum())
     if short:  # faiss fills up with -1, which would be taken for the last passage

@@ -57,7 +57,7 @@ def test_demands_leave_systems_out():
         == "style: not measured"
     )
     nothing = decision.recommend(right, bills, decision.Needs(sources=True), [])
-    assert nothing.system is None and decision.headline(nothing) == decision.NOTHING and len(nothing.excluded) == 3
+    assert nothing.system is None and nothing.headline == decision.NOTHING and len(nothing.excluded) == 3
     both = decision.recommend(
         right, bills, decision.Needs(sources=True), ["RAG"], {"style": {**style, "RAG": scores(0.1, 50)}}
     )
@@ -68,9 +68,36 @@ def test_too_little_data_is_said():
     few = {"fine-tuned": [0, 1, 0, 1, 0, 1], "RAG": [1, 0, 1, 1, 0, 1]}
     advice = decision.recommend(few, dict.fromkeys(few, FREE), decision.Needs(), ["RAG"])
     assert advice.system is None and advice.reasons[0].startswith(decision.TOO_LITTLE)
-    assert decision.headline(advice) == decision.TOO_LITTLE
+    assert advice.headline == decision.TOO_LITTLE
     many = {name: values * 300 for name, values in few.items()}
     assert decision.recommend(many, dict.fromkeys(many, FREE), decision.Needs(), ["RAG"]).system == "RAG"
+
+
+def test_a_handful_of_questions_is_too_little_however_clear_they_are():
+    for n, system in ((4, None), (20, "RAG")):  # all against none: the bootstrap has no width
+        clear = {"fine-tuned": [0.0] * n, "RAG": [1.0] * n}
+        assert decision.recommend(clear, dict.fromkeys(clear, FREE), decision.Needs(), ["RAG"]).system == system
+        same = {"fine-tuned": [1.0] * n, "RAG": [1.0] * n}
+        advice = decision.recommend(same, dict.fromkeys(same, FREE), decision.Needs(), ["RAG"])
+        assert advice.system is None and "about 30 questions would do" in advice.reasons[0]
+    style = {"fine-tuned": [1.0] * 3, "RAG": [0.0] * 3}
+    assert not decision.recommend(clear, dict.fromkeys(clear, FREE), decision.Needs(), [], {"style": style}).excluded
+
+
+def test_who_is_never_right_is_not_recommended():
+    wrong = {"fine-tuned": [0.0] * 200, "RAG": [0.0] * 200}
+    advice = decision.recommend(wrong, dict.fromkeys(wrong, FREE), decision.Needs(), ["RAG"])
+    assert advice.system is None and advice.headline == decision.NONE_RIGHT and "0 of 200" in advice.reasons[0]
+
+
+def test_so_many_questions_would_do():
+    """With as many as it asks for, in the same proportions, the rule decides."""
+    few = {"fine-tuned": [0, 1, 0, 1, 0, 1, 0, 0], "RAG": [1, 0, 1, 1, 0, 1, 1, 0]}
+    reason = decision.recommend(few, dict.fromkeys(few, FREE), decision.Needs(), ["RAG"]).reasons[0]
+    enough = int(reason.split("about ")[1].split()[0])
+    for factor, system in ((0.5, None), (1.3, "RAG")):
+        many = {name: values * round(enough * factor / 8) for name, values in few.items()}
+        assert decision.recommend(many, dict.fromkeys(many, FREE), decision.Needs(), ["RAG"]).system == system
 
 
 @pytest.mark.parametrize(

@@ -69,5 +69,5 @@ def test_a_headless_run_gets_a_table(evidence, monkeypatch):
 
 
 def test_an_advice_is_escaped():
-    text = panel.advice_html(Advice("<i>RAG</i>", ["<script>"], {"<i>RAG</i>": (0.5, 0.4, 0.6)}, {}, 0.9))
+    text = panel.advice_html(Advice("<i>RAG</i>", "<i>RAG</i>", ["<script>"], {"<i>RAG</i>": (0.5, 0.4, 0.6)}, {}, 0.9))
     assert "<i>" not in text and "<script>" not in text and "&lt;script&gt;" in text

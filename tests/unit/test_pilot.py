@@ -115,6 +115,22 @@ def test_the_three_trainings_see_the_same_questions(parts):
     assert (closed.name, reading.name) == ("fine-tuned", "fine-tuned + RAG")
 
 
+@pytest.mark.parametrize("width", [1, 2, 3])
+def test_as_many_steps_with_passages_see_as_many_questions(parts, monkeypatch, width):
+    """Not only the first rows: one pass over the questions shows each of them, with one passage after the other."""
+    seen = []
+    monkeypatch.setattr(
+        training, "fine_tune", lambda g, prompts, answers, settings, *_: seen.append((prompts, settings))
+    )
+    ids = [["chad", "peru", "japan"][:width]] * len(ITEMS)
+    pilot.train_reading(parts.readers["untuned"], ITEMS, ids, CORPUS, SETTINGS, 0)
+    ((prompts, settings),) = seen
+    assert not settings.shuffle and len(set(prompts)) == len(prompts) == width * len(ITEMS)
+    for turn in range(width):
+        one_pass = prompts[turn * len(ITEMS) : (turn + 1) * len(ITEMS)]
+        assert all(sum(item.question in prompt for prompt in one_pass) == 1 for item in ITEMS)
+
+
 def test_parts_are_replaced_in_copies(parts):
     swapped = {**CORPUS, "chad": Passage("Chad", "The capital of Chad is Abeche.")}
     other = pilot.with_index(parts, retrieval.build_dense(parts.encoders["frozen"], swapped), swapped)
@@ -183,7 +199,7 @@ def test_perplexity_is_of_the_words_after_the_first(parts):
 
 def evidence(**changed):
     right = {
-        n: {s: np.full(200, float(s == "RAG" or (n >= 64 and s == best))) for s in pilot.SYSTEMS}
+        n: {s: np.full(200, 1.0 if s == "RAG" or (n >= 64 and s == best) else 0.1) for s in pilot.SYSTEMS}
         for n, best in ((0, ""), (64, "fine-tuned + RAG"))
     }
     for scores in right.values():
@@ -202,6 +218,9 @@ def test_advice_knows_style_and_changed_facts():
     style = {system: np.full(50, float(system == "fine-tuned")) for system in pilot.SYSTEMS}
     styled = pilot.advise(evidence(style=style), decision.Needs(), costs.Prices(), 64, style=True)
     assert styled.system == "fine-tuned" and "house style" in styled.excluded["RAG"]
+    assert not any("as measured" in reason for reason in styled.reasons)
+    fewer = pilot.advise(evidence(style=style), decision.Needs(), costs.Prices(), 0, style=True)
+    assert fewer.reasons[-1] == "house style: as measured with 64 training examples, not with 0"
     fresh = {system: np.full(50, float(system == "RAG")) for system in pilot.SYSTEMS}
     moving = evidence(fresh=fresh)
     assert pilot.advise(moving, decision.Needs(updates_per_month=1), costs.Prices(), 64).system == "RAG"

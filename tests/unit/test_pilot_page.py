@@ -109,7 +109,7 @@ def test_questions_without_gold_passages_and_splits_will_do(preset, tmp_path, mo
     folder_of(tmp_path / "open", n_questions=8, gold=False, splits=False)
     pilot_page.make_page(tmp_path / "open", tmp_path / "page.html", preset, decision.Needs(), costs.Prices(), say=str)
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
-    assert "The data name no training questions" in page and "no gold passages" in page
+    assert "The data name too few questions of one kind (8 test, 0 training)" in page and "no gold passages" in page
     assert decision.TOO_LITTLE in page
 
 
@@ -122,7 +122,7 @@ def test_one_passage_will_do(preset, tmp_path, monkeypatch):
 
 
 def test_the_split_is_kept_or_drawn():
-    named = [Question(f"q{i}", "x?", ("y",), (), split=("train", "test")[i % 2]) for i in range(20)]
+    named = [Question(f"q{i}", f"{i}?", ("y",), (), split=("train", "test")[i % 2]) for i in range(20)]
     test, train, notes = pilot_page.split(named, 5, 100, 0)
     assert len(test) == 5 and len(train) == 10 and notes == []
     assert {q.split for q in test} == {"test"} and {q.split for q in train} == {"train"}
@@ -134,6 +134,20 @@ def test_the_split_is_kept_or_drawn():
         and len(notes) == 1
     )
     assert pilot_page.split(unnamed, 100, 100, 1)[0] != test
+
+
+def test_questions_of_one_passage_stand_on_one_side():
+    """A model that was trained on one wording has seen the answer to the other."""
+    questions = [Question(f"q{i}", f"Wording {i}?", ("y",), (f"p{i // 3}",)) for i in range(60)]
+    test, train, notes = pilot_page.split(questions, 100, 100, 0)
+    assert len(test) == len(train) == 30 and len(notes) == 1
+    assert not {q.gold_passages for q in test} & {q.gold_passages for q in train}
+    same = [Question(f"q{i}", ("Who?", "where?")[i % 2], ("y",), ()) for i in range(20)]
+    test, train, _ = pilot_page.split(same, 100, 100, 0)
+    assert not {q.text for q in test} & {q.text for q in train}
+    one = [replace(question, gold_passages=("p",)) for question in questions]
+    test, train, notes = pilot_page.split(one, 100, 100, 0)
+    assert len(test) == len(train) == 30 and "may have seen the answers" in notes[1]
 
 
 @pytest.fixture
@@ -179,6 +193,10 @@ def test_bad_folders_are_refused_in_one_line(no_models, tmp_path, monkeypatch, c
         (("--queries-per-day", "0"), "queries_per_day = 0"),
         (("--hour", "-1"), "hour = -1"),
         (("--questions", "0"), "n_questions = 0"),
+        (("--questions", "3"), "n_questions = 3"),
+        (("--seed", "-1"), "seed = -1"),
+        (("--flops", "0"), "flops = 0"),
+        (("-o", "nowhere/page.html"), "nowhere is no folder"),
         (("-o", "."), "is a folder"),
     ],
 )

@@ -370,6 +370,12 @@ def test_what_is_cut_off_is_refused(record):
         plotting.save_figure(fig, "wide", record, "n = 50")
 
 
+def test_without_entries_there_is_no_legend():
+    fig, _ = plt.subplots()
+    plotting.legend_above(fig)
+    assert not fig.legends
+
+
 def test_a_legend_takes_the_rows_it_needs(record):
     fig, ax = plt.subplots(figsize=plotting.SINGLE)
     for method in [method for method in plotting.COLOURS if method not in SAME]:
