@@ -418,6 +418,7 @@ _RA_DIT_GPU = replace(
     n_claims=500,
     n_preference=200,
     n_questions=1_000,
+    n_retrieval=1_000,
     n_docs_eval=(1, 10),
     n_seeds=1,
     tuning_steps=500,
