@@ -82,7 +82,7 @@ def split(
     """Test questions, training questions, and what to know of them.
 
     The data's own splits "test" and "train" are kept where both have enough; otherwise all questions are shuffled by
-    `seed`, and half of them are for training. Questions of one passage (where none is named: of one text) go to one
+    `seed`, and half of them are for training. Questions that share a passage (where none is named: a text) go to one
     side, since a model that has learned one wording has seen the answer to the other. Raises InputError for fewer than
     `MIN_QUESTIONS`.
     """
@@ -107,19 +107,36 @@ def split(
 
 def _halves(questions: list[Question], rng: np.random.Generator) -> tuple[dict[str, list[Question]], bool]:
     """Two halves, and whether questions of one passage stand on one side: not where a side would be left too small."""
-    groups: dict[str, list[Question]] = {}
-    for question in questions:
-        groups.setdefault((*question.gold_passages, question.text.casefold())[0], []).append(question)
-    drawn = [list(groups.values())[i] for i in rng.permutation(len(groups))]
+    groups = _sharing_passages(questions)
     test: list[Question] = []
-    while drawn and len(test) + len(drawn[-1]) <= len(questions) // 2:
-        test += drawn.pop()
-    train = [question for group in drawn for question in group]
+    train: list[Question] = []
+    for i in rng.permutation(len(groups)):
+        side = test if len(test) + len(groups[i]) <= len(questions) // 2 else train
+        side += groups[i]
     together = min(len(test), len(train)) >= MIN_QUESTIONS // 2
     if not together:
         shuffled = [questions[i] for i in rng.permutation(len(questions))]
         test, train = shuffled[: len(questions) // 2], shuffled[len(questions) // 2 :]
     return {"test": test, "train": train}, together
+
+
+def _sharing_passages(questions: list[Question]) -> list[list[Question]]:
+    """Groups of questions, no two of which share a gold passage or, where none is named, a text."""
+    joined: dict[str, str] = {}  # passage -> a passage of its group; the group's first one -> itself
+
+    def first(passage: str) -> str:
+        while joined.setdefault(passage, passage) != passage:
+            passage = joined[passage]
+        return passage
+
+    keys = [question.gold_passages or (question.text.casefold(),) for question in questions]
+    for passages in keys:
+        for passage in passages:
+            joined[first(passage)] = first(passages[0])
+    groups: dict[str, list[Question]] = {}
+    for question, passages in zip(questions, keys, strict=True):
+        groups.setdefault(first(passages[0]), []).append(question)
+    return [*groups.values()]
 
 
 def _shortened(corpus: Mapping[str, Passage]) -> tuple[dict[str, Passage], list[str]]:

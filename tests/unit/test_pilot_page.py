@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from nbutils import __main__ as cli
-from nbutils import costs, data, decision, models, paths, pilot, pilot_page
+from nbutils import costs, data, decision, models, paths, pilot, pilot_page, retrieval
 from nbutils.data import Dataset, Passage, Question
+from nbutils.errors import InputError
 from nbutils.presets import load_preset
 
 COUNTRIES = ("Chad", "Peru", "Japan", "France", "Russia", "<b>Mali</b>")
@@ -145,6 +146,17 @@ def test_questions_of_one_passage_stand_on_one_side():
     same = [Question(f"q{i}", ("Who?", "where?")[i % 2], ("y",), ()) for i in range(20)]
     test, train, _ = pilot_page.split(same, 100, 100, 0)
     assert not {q.text for q in test} & {q.text for q in train}
+    # A question of two passages ties together the questions of each, and a large group does not end the filling.
+    two = [
+        replace(q, gold_passages=(f"p{i // 3}", f"p{i // 3 + 1}") if i == 2 else q.gold_passages)
+        for i, q in enumerate(questions)
+    ]
+    two += [Question(f"r{i}", f"Of one {i}?", ("y",), ("large",)) for i in range(50)]
+    for seed in range(5):
+        test, train, notes = pilot_page.split(two, 100, 100, seed)
+        read, tested = ({p for q in side for p in q.gold_passages} for side in (train, test))
+        assert len(notes) == 1 and not read & tested
+        assert min(len(test), len(train)) >= 40
     one = [replace(question, gold_passages=("p",)) for question in questions]
     test, train, notes = pilot_page.split(one, 100, 100, 0)
     assert len(test) == len(train) == 30 and "may have seen the answers" in notes[1]
@@ -157,6 +169,24 @@ def no_models(monkeypatch):
 
     monkeypatch.setattr(models, "load_generator", fail)
     monkeypatch.setattr(models, "load_encoder", fail)
+
+
+def test_an_encoder_of_unknown_cost_is_refused_before_anything_is_encoded(preset, tmp_path, monkeypatch):
+    real = costs.shape_of
+
+    def shape_of(config):
+        if config.model_type == "bert":
+            raise InputError("the cost model does not know bert")
+        return real(config)
+
+    def fail(*arguments):
+        raise AssertionError("passages were encoded before the encoder was checked")
+
+    folder_of(tmp_path / "mine")
+    monkeypatch.setattr(costs, "shape_of", shape_of)
+    monkeypatch.setattr(retrieval, "build_dense", fail)
+    with pytest.raises(InputError, match="does not know bert"):
+        pilot_page.measure(data.read_folder(tmp_path / "mine"), preset, say=str)
 
 
 def call(monkeypatch, capsys, *arguments):

@@ -278,6 +278,20 @@ def test_the_key_is_everything_that_the_vectors_depend_on(encoder, encodings):
     assert len(encodings) == len(variants) + 2
 
 
+def test_a_search_without_the_cache_reads_and_leaves_nothing_there(encoder, encodings, cache_folder):
+    """What a question costs must not be measured on vectors that are there already."""
+    index = retrieval.build_dense(encoder, CORPUS)
+    kept = retrieval.search_dense(index, encoder, QUESTIONS, 3)
+    before, n_files = len(encodings), len([*(cache_folder / "embeddings").iterdir()])
+    for _ in range(2):
+        fresh = retrieval.search_dense(index, encoder, QUESTIONS, 3, use_cache=False)
+        assert all(np.array_equal(a, b) for a, b in zip(kept, fresh, strict=True))
+    assert len(encodings) == before + 2
+    assert len([*(cache_folder / "embeddings").iterdir()]) == n_files
+    retrieval.search_dense(index, encoder, QUESTIONS, 3)
+    assert len(encodings) == before + 2
+
+
 @pytest.mark.parametrize("damage", [lambda data: data[:-7], lambda data: b"", lambda data: b"nonsense"])
 def test_a_damaged_file_is_computed_again(encoder, encodings, cache_folder, damage):
     first = retrieval.encode(encoder, QUESTIONS)
