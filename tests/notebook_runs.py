@@ -42,10 +42,11 @@ def check_smoke(slug, folder, figures):
 
 
 def small_data(folder, drop=0, kinds=("fact",)):
-    """A folder with questions about twelve countries, the first `drop` of them left out; its path."""
+    """A folder with questions about twelve countries, the first `drop` of them left out, and their passages; its path."""
     whole = data.load_dataset("factbook", n_countries=12)
     keep = [q for kind in kinds for split in ("train", "test") for q in data.select(whole.questions, kind, split, 24)]
-    data.write_folder(folder, data.Dataset(folder.name, whole.corpus, keep[drop:]))
+    gold = {id_: whole.corpus[id_] for question in keep for id_ in question.gold_passages}
+    data.write_folder(folder, data.Dataset(folder.name, gold, keep[drop:]))
     return str(folder)
 
 

@@ -76,7 +76,7 @@ def test_a_data_set_of_questions_alone_will_do(small):
 
 
 @pytest.mark.notebook
-@pytest.mark.slow
+@pytest.mark.slow  # several minutes: the suite has twelve
 @pytest.mark.parametrize("name", ["seed", "dataset", "generator", "n_docs", "n_seeds", "train_steps"])
 def test_every_parameter_changes_the_record(small, tmp_path, name):
     """Not the parameter's own entry, but what was measured: the loss, or where random models fail alike, a checksum."""
