@@ -2,7 +2,6 @@
 
 import functools
 import math
-import os
 import shutil
 import sys
 
@@ -13,7 +12,7 @@ from nbutils.data import Passage, Question
 from nbutils.errors import InputError
 from nbutils.files import sha256_source, sha256_text
 from nbutils.models import Generator
-from nbutils.paths import CACHE, PROMPTS
+from nbutils.paths import PROMPTS
 from nbutils.progress import progress_bar
 from nbutils.retrieval import batches_by_length
 
@@ -227,7 +226,6 @@ def compile_layers(generator: Generator) -> bool:
     layers = _layers(generator)
     if generator.model.device.type != "cpu" or not layers or not (shutil.which("g++") or shutil.which("clang++")):
         return False
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(CACHE / "compiled"))
     for layer in layers:
         if layer._compiled_call_impl is None:
             activation = getattr(getattr(layer, "mlp", None), "act_fn", None)
