@@ -42,7 +42,7 @@ def check_smoke(slug, folder, figures):
 
 
 def small_data(folder, drop=0, kinds=("fact",)):
-    """A folder with questions about twelve countries, the first `drop` of them left out, and their passages; its path."""
+    """A folder with questions about twelve countries, less the first `drop`, and their passages; its path."""
     whole = data.load_dataset("factbook", n_countries=12)
     keep = [q for kind in kinds for split in ("train", "test") for q in data.select(whole.questions, kind, split, 24)]
     gold = {id_: whole.corpus[id_] for question in keep for id_ in question.gold_passages}
