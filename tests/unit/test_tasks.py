@@ -156,6 +156,18 @@ def test_scores_of_answers_are_means_over_seeds_beside_chance():
     assert "exact_match/RAG-Token/one seed, seeds" not in record["metrics"]
 
 
+def test_shuffled_answers_are_never_right_by_accident():
+    """One monarch for a fifth of the offices: a plain permutation leaves some with the right answer."""
+    holders = ["Charles III" if i % 5 == 0 else f"Holder {i}" for i in range(40)]
+    offices = [asked(f"o{i}", f"Who holds office {i}?", holder, "p1") for i, holder in enumerate(holders)]
+    record = Record("00_start_here", "smoke", 0, {}, {})
+    tasks.record_answers(record, "exact_match", "RAG", "offices", tasks.question_items(offices), [holders])
+    assert record["metrics"]["exact_match/RAG/offices"]["value"] == 1
+    assert record["metrics"]["exact_match/RAG/offices, shuffled answers"]["value"] == 0
+    plain = np.random.default_rng(0).permutation(40)
+    assert any(holders[i] == holder for i, holder in zip(plain, holders, strict=True))
+
+
 # Instruction tuning
 
 PEOPLE = Passage("Peru", "Capital: Lima. Currency: sol. The old capital was Cuzco.")
