@@ -72,6 +72,7 @@ def test_every_parameter_is_tried_in_this_file():
     }  # fmt: skip
 
 
+@pytest.mark.slow  # half a minute: the suite has twelve, and 01 and 08 do the same
 @pytest.mark.notebook
 def test_two_runs_with_one_seed_give_one_record(small, tmp_path):
     parameters, _, base = small

@@ -26,7 +26,6 @@ ANSWERS = ["Goethe", "the sol", "Russia and, as far as its area goes, nothing el
 @pytest.fixture(autouse=True)
 def cache_folder(monkeypatch, tmp_path):
     monkeypatch.setattr(cache, "CACHE", tmp_path / "cache")
-    monkeypatch.setattr(generation, "CACHE", tmp_path / "cache")
     return tmp_path / "cache"
 
 
