@@ -167,10 +167,17 @@ def judge(claim: Mapping[str, Any], scores: Mapping[str, Mapping[str, Any]], sca
     if null["verdict"] == REPRODUCED:
         raise InputError(
             f"claim {claim['id']} also holds on its null input {claim['null']} "
-            f"({null['value']:+.3f} [{null['low']:.3f}, {null['high']:.3f}]): the check cannot fail"
+            f"({interval_text(null)}): the check cannot fail"
         )
     del null["n"]
     return {**outcome, "null": null}
+
+
+def interval_text(outcome: Mapping[str, float], sign: str = "+") -> str:
+    """Value and interval for people, such as "+0.120 [0.053, 0.190]"; large numbers, of FLOPs, in powers of ten."""
+    value, low, high = (outcome[key] for key in ("value", "low", "high"))
+    form = ".3f" if max(abs(value), abs(low), abs(high)) < 10_000 else ".3e"
+    return f"{value:{sign}{form}} [{low:{form}}, {high:{form}}]"
 
 
 def _measured(

@@ -199,8 +199,7 @@ class Record:
             raise InputError(f"claim {id_!r} is not one of notebook {self.content['notebook']}")
         outcome = claims.judge(known[id_], self.content["scores"], self.content["scale"])
         self._add("claims", id_, outcome)
-        interval = f"{outcome['value']:+.3f} [{outcome['low']:.3f}, {outcome['high']:.3f}]"
-        return f"{outcome['verdict']}  {id_}  {interval}  n={outcome['n']}"
+        return f"{outcome['verdict']}  {id_}  {claims.interval_text(outcome)}  n={outcome['n']}"
 
     def figure(self, name: str, png: bytes, caption: str) -> Path:
         """Keep a figure until `save`, and return where that will put it. Use plotting.save_figure, which calls this."""

@@ -4,7 +4,7 @@ import html
 import math
 import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from nbutils.errors import InputError
 BEGIN = "<!-- claims:begin -->"
 END = "<!-- claims:end -->"
 NOT_RUN = "not run"
+VERDICTS = (claims.REPRODUCED, claims.NOT_REPRODUCED, claims.INCONCLUSIVE, claims.NOT_TESTED, NOT_RUN)
 README_SCALE = "tiny"
 _TEMPLATES = Path(__file__).resolve().parent / "templates"
 
@@ -60,7 +61,7 @@ def _contents(scale: str, out_dir: str | Path | None) -> tuple[str, str]:
         if content["notebook"] != name or content["scale"] != scale:
             raise InputError(f"the record in {scale}/{name}/ is of {content['notebook']} at {content['scale']}")
     rows = _rows(scale, records)
-    return _table(rows), _page(scale, folder, records, rows)
+    return _tables(records, rows), _page(scale, folder, records, rows)
 
 
 def _rows(scale: str, records: Mapping[str, Mapping[str, Any]]) -> list[dict]:
@@ -78,6 +79,7 @@ def _rows(scale: str, records: Mapping[str, Mapping[str, Any]]) -> list[dict]:
         outcome = outcomes.get(id_)
         verdict = outcome["verdict"] if outcome else NOT_RUN
         judged = verdict not in (NOT_RUN, claims.NOT_TESTED)
+        sign = "" if "mean" in claim["quantity"] else "+"
         deep_enough = claims.SCALES.index(scale) >= claims.SCALES.index(claim["min_scale"])
         rows.append(
             {
@@ -85,8 +87,8 @@ def _rows(scale: str, records: Mapping[str, Mapping[str, Any]]) -> list[dict]:
                 "number": id_.partition(".")[0],
                 "outcome": outcome,
                 "rule_text": _rule_text(claim),
-                "here": f"{_interval(claim, outcome)}, n = {outcome['n']}" if outcome else "-",
-                "null_result": f"{_interval(claim, outcome['null'])} {outcome['null']['verdict']}" if judged else "-",
+                "here": f"{claims.interval_text(outcome, sign)}, n = {outcome['n']}" if outcome else "-",
+                "null_result": _null_result(outcome["null"], sign) if judged else "-",
                 "verdict": verdict,
                 "scale": scale if deep_enough else f"needs {claim['min_scale']}",
                 "note": claim["note"] if verdict != claims.REPRODUCED else "",
@@ -103,9 +105,8 @@ def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return one["verdict"] == other["verdict"] and ("null" not in one or _same(one["null"], other["null"]))
 
 
-def _interval(claim: Mapping[str, Any], outcome: Mapping[str, Any]) -> str:
-    sign = "" if "mean" in claim["quantity"] else "+"
-    return f"{outcome['value']:{sign}.3f} [{outcome['low']:.3f}, {outcome['high']:.3f}]"
+def _null_result(null: Mapping[str, Any], sign: str) -> str:
+    return f"{claims.interval_text(null, sign)} {null['verdict']}"
 
 
 def _rule_text(claim: Mapping[str, Any]) -> str:
@@ -115,16 +116,36 @@ def _rule_text(claim: Mapping[str, Any]) -> str:
     return f"{left} {rule['ordering']}" if "ordering" in rule else f"{left} within {rule['interval']}"
 
 
+def _tables(records: Mapping[str, Mapping[str, Any]], rows: list[dict]) -> str:
+    """How many claims of each notebook came out how, then every claim, folded by notebook, as Markdown."""
+    words = [word for word in VERDICTS if any(row["verdict"] == word for row in rows)]
+    summary = [f"| notebook | claims | {' | '.join(words)} |", "|---|" + "---:|" * (1 + len(words))]
+    folded = []
+    for number in dict.fromkeys(row["number"] for row in rows):
+        of_notebook = [row for row in rows if row["number"] == number]
+        name = next((name for name in records if name.partition("_")[0] == number), number)
+        link = f"[`{name}`](notebooks/{name}.ipynb)" if name in records else number
+        counts = _counts(of_notebook, words)
+        summary.append(f"| {link} | {len(of_notebook)} | {' | '.join(str(n) for _, n in counts)} |")
+        said = ", ".join(f"{n} {word}" for word, n in counts if n)
+        folded.append(f"<details>\n<summary>{name}: {said}</summary>\n\n{_table(of_notebook)}\n\n</details>")
+    return "\n\n".join(["\n".join(summary), *folded])
+
+
+def _counts(rows: list[dict], words: Sequence[str]) -> list[tuple[str, int]]:
+    return [(word, sum(row["verdict"] == word for row in rows)) for word in words]
+
+
 def _table(rows: list[dict]) -> str:
     lines = [
-        "| # | claim | paper | here (95 % interval) | same rule on the null input | verdict | scale |",
-        "|---|---|---|---|---|---|---|",
+        "| claim | paper | here (95 % interval) | same rule on the null input | verdict | scale |",
+        "|---|---|---|---|---|---|",
     ]
     for row in rows:
         source = f"{row['paper']}, {row['where']}"
         paper = source if row["paper_values"] == "-" else f"{source}: {row['paper_values']}"
         sentence = f"{row['sentence']} ({row['note']})" if row["note"] else row["sentence"]
-        cells = (row["number"], sentence, paper, row["here"], row["null_result"], row["verdict"], row["scale"])
+        cells = (sentence, paper, row["here"], row["null_result"], row["verdict"], row["scale"])
         lines.append("| " + " | ".join(_markdown(cell) for cell in cells) + " |")
     return "\n".join(lines)
 
@@ -158,9 +179,7 @@ def _page(scale: str, folder: Path, records: Mapping[str, Mapping[str, Any]], ro
         for name in names:
             figures = [_figure(folder, name, figure) for figure in records[name]["figures"].values()]
             sections.append({"name": name, "record": records[name], "figures": figures, "claims": found})
-    verdicts = (claims.REPRODUCED, claims.NOT_REPRODUCED, claims.INCONCLUSIVE, claims.NOT_TESTED, NOT_RUN)
-    counts = [(word, sum(row["verdict"] == word for row in rows)) for word in verdicts]
-    counts = [pair for pair in counts if pair[1]]
+    counts = [pair for pair in _counts(rows, VERDICTS) if pair[1]]
     return fill_template("report.html", scale=scale, sections=sections, counts=counts)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nbutils import metrics
-from nbutils.claims import SCALES, judge, load_claims, verdict
+from nbutils.claims import SCALES, interval_text, judge, load_claims, verdict
 from nbutils.errors import InputError
 
 GOOD = """\
@@ -204,6 +204,12 @@ def test_planted_fault_a_claim_that_its_null_passes_too_is_refused(load):
     with pytest.raises(InputError, match=r"00\.dense_over_bm25 also holds on its null input .* cannot fail"):
         judge(claim, passing, "tiny")
     assert judge(claim, passing, "smoke")["verdict"] == "not tested at this scale"
+
+
+def test_large_numbers_are_shown_in_powers_of_ten():
+    assert interval_text({"value": 0.12, "low": -0.05, "high": 0.3}) == "+0.120 [-0.050, 0.300]"
+    assert interval_text({"value": 0.12, "low": 0.05, "high": 0.3}, sign="") == "0.120 [0.050, 0.300]"
+    assert interval_text({"value": 46_172_142_558.7, "low": 9e9, "high": 5e10}) == "+4.617e+10 [9.000e+09, 5.000e+10]"
 
 
 def test_below_its_scale_a_claim_is_computed_but_not_judged(load):

@@ -84,17 +84,25 @@ def table_cells(row):
     return [html.unescape(re.sub(r"\\([^\w\s])", r"\1", cell.strip())) for cell in cells]
 
 
-def test_readme_table_has_a_row_per_claim(repository):
+def table_rows(text):
+    """Cells of the rows of all tables of claims."""
+    cells = [table_cells(line) for line in text.splitlines() if line.startswith("| ")]
+    return [row for row in cells if len(row) == 6 and row[0] != "claim"]
+
+
+def test_readme_has_a_row_per_claim_folded_by_notebook(repository):
     one = make_record()
     report.render()
     text = paths.README.read_text(encoding="utf-8")
-    assert text.startswith(f"# Title\n\n{report.BEGIN}\n\n| # |")
-    assert text.endswith(f"|\n\n{report.END}\n\n## Rest\n")
-    rows = [table_cells(line) for line in text.splitlines() if line.startswith("| 0")]
-    dense, better, rag = rows
+    summary = "| notebook | claims | reproduced | not reproduced | not run |\n|---|---:|---:|---:|---:|\n"
+    summary += "| [`00_start_here`](notebooks/00_start_here.ipynb) | 2 | 1 | 1 | 0 |\n| 01 | 1 | 0 | 0 | 1 |\n\n"
+    assert text.startswith(f"# Title\n\n{report.BEGIN}\n\n{summary}<details>\n")
+    assert text.endswith(f"|\n\n</details>\n\n{report.END}\n\n## Rest\n")
+    folded = re.findall(r"<summary>(.*)</summary>", text)
+    assert folded == ["00_start_here: 1 reproduced, 1 not reproduced", "01: 1 not run"]
+    dense, better, rag = table_rows(text)
     outcome, null = one["claims"]["00.dense_over_bm25"], one["claims"]["00.dense_over_bm25"]["null"]
     assert dense == [
-        "00",
         f"Dense finds more. {EVIL}",
         "Karpukhin et al. 2020, top-20 accuracy, NQ test: BM25 59.1, DPR 78.4 [M]",
         f"{outcome['value']:+.3f} [{outcome['low']:.3f}, {outcome['high']:.3f}], n = 24",
@@ -102,9 +110,9 @@ def test_readme_table_has_a_row_per_claim(repository):
         "reproduced",
         "tiny",
     ]
-    assert better[1] == "Dense finds nearly everything. (a small encoder)"  # the note, as it is not reproduced
-    assert better[5:] == ["not reproduced", "tiny"]
-    assert rag[3:] == ["-", "-", "not run", "needs gpu"]
+    assert better[0] == "Dense finds nearly everything. (a small encoder)"  # the note, as it is not reproduced
+    assert better[4:] == ["not reproduced", "tiny"]
+    assert rag[2:] == ["-", "-", "not run", "needs gpu"]
 
 
 def test_the_page_spells_a_trend_out(repository):
@@ -239,8 +247,7 @@ def test_missing_or_broken_pieces_are_refused(repository):
 
 def test_without_records_every_claim_is_not_run(repository):
     report.render()
-    rows = [line for line in paths.README.read_text(encoding="utf-8").splitlines() if line.startswith("| 0")]
-    assert [table_cells(row)[5] for row in rows] == ["not run"] * 3
+    assert [row[4] for row in table_rows(paths.README.read_text(encoding="utf-8"))] == ["not run"] * 3
 
 
 def test_smoke_records_are_shown_and_not_judged(repository, tmp_path):
