@@ -48,14 +48,24 @@ def test_smoke_with_the_embedded_models(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory):
-    """Parameters that name a small random model and a small data set, and the record of a run with them."""
-    folder = tmp_path_factory.mktemp("small")
-    parameters = {
-        "dataset": notebook_runs.small_data(folder / "one"),
-        "generator": checkpoints.llama(folder / "generator", positions=2048),
-    }
-    others = {
+def parameters(tmp_path_factory):
+    """Parameters that name a small random model and a small data set."""
+    folder = tmp_path_factory.mktemp("parameters")
+    generator = checkpoints.llama(folder / "generator", positions=2048)
+    return {"dataset": notebook_runs.small_data(folder / "one"), "generator": generator}
+
+
+@pytest.fixture(scope="module")
+def base(parameters, tmp_path_factory):
+    """The record of a run with them: half a minute, so that only slow tests ask for it."""
+    return notebook_runs.results(NOTEBOOK, tmp_path_factory.mktemp("base"), **parameters)
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory):
+    """Another value of each parameter."""
+    folder = tmp_path_factory.mktemp("others")
+    return {
         "seed": 1,
         "dataset": notebook_runs.small_data(folder / "other", drop=1),
         "generator": checkpoints.bart(folder / "other_generator", positions=2048),
@@ -63,7 +73,6 @@ def small(tmp_path_factory):
         "tuning_steps": 4,
         "retriever_steps": 4,
     }
-    return parameters, others, notebook_runs.results(NOTEBOOK, folder / "base", **parameters)
 
 
 def test_every_parameter_is_tried_in_this_file():
@@ -72,34 +81,32 @@ def test_every_parameter_is_tried_in_this_file():
     }  # fmt: skip
 
 
-@pytest.mark.slow  # half a minute: the suite has twelve, and 01 and 08 do the same
+@pytest.mark.slow  # half a minute: the suite has twelve, and 00 and 01 do the same
 @pytest.mark.notebook
-def test_two_runs_with_one_seed_give_one_record(small, tmp_path):
-    parameters, _, base = small
+def test_two_runs_with_one_seed_give_one_record(parameters, base, tmp_path):
     assert notebook_runs.results(NOTEBOOK, tmp_path, **parameters) == base
 
 
-def test_a_data_set_of_questions_alone_will_do(small):
-    _, _, base = small
+@pytest.mark.slow
+@pytest.mark.notebook
+def test_a_data_set_of_questions_alone_will_do(base):
     assert {"retriever", "systems", "preference"} <= base["figures"].keys()
     assert not any("claims" in name for name in base["scores"])
 
 
 @pytest.mark.notebook
-def test_questions_without_gold_passages_will_do(small, tmp_path):
-    parameters, _, _ = small
+def test_questions_alone_and_without_gold_passages_will_do(parameters, tmp_path):
     open_questions = notebook_runs.without_gold(parameters["dataset"], tmp_path / "open")
     found = notebook_runs.results(NOTEBOOK, tmp_path / "out", **{**parameters, "dataset": open_questions})
     assert {"systems", "concatenation", "retriever"} <= found["figures"].keys()
-    assert not any(name.startswith(("recall", "mass")) for name in found["scores"])
+    assert not any(name.startswith(("recall", "mass")) or "claims" in name for name in found["scores"])
 
 
 @pytest.mark.slow  # several minutes: the suite has twelve
 @pytest.mark.notebook
 @pytest.mark.parametrize("name", ["seed", "dataset", "generator", "n_seeds", "tuning_steps", "retriever_steps"])
-def test_every_parameter_changes_the_record(small, tmp_path, name):
+def test_every_parameter_changes_the_record(parameters, base, others, tmp_path, name):
     """Not the parameter's own entry, but what was measured: the loss, or where random models fail alike, a checksum."""
-    parameters, others, base = small
     changed = notebook_runs.results(NOTEBOOK, tmp_path, **{**parameters, name: others[name]})
     section = {"generator": "models", "dataset": "data"}.get(name, "series")
     assert changed[section] != base[section]
