@@ -88,7 +88,6 @@ class RagEnd2end:
     mixed_order: tuple[str, ...]  # of the run with reconstruction: tasks of successive batches, over and over
     statement_words: float  # share of a statement's words that is searched; 1 = all, as in the paper
     refresh_every: int  # steps
-    refresh_often: int  # another interval
     n_actors: int  # Ray actors of the asynchronous refresh
     batch_tokens: int  # padded tokens of one forward pass
     temperature: float  # p(z|x) is the softmax of the inner products divided by it
@@ -305,7 +304,6 @@ _END2END_TINY = RagEnd2end(
     mixed_order=("questions", "questions", "statements"),
     statement_words=0.5,
     refresh_every=6,
-    refresh_often=4,
     n_actors=1,
     batch_tokens=4_096,
     temperature=0.05,
@@ -345,7 +343,6 @@ _END2END_PAPER = RagEnd2end(
     mixed_order=("questions", "statements"),
     statement_words=1.0,
     refresh_every=62,
-    refresh_often=31,
     n_actors=2,
     batch_tokens=32_768,
     temperature=1.0,
@@ -603,7 +600,6 @@ PRESETS: dict[str, dict[str, Any]] = {
             train_steps=2,
             batch_questions=2,
             refresh_every=1,
-            refresh_often=1,
             warmup_steps=1,
             lora_rank=4,
             lora_layers=2,
@@ -739,7 +735,7 @@ def load_preset(notebook: str, scale: str, overrides: dict[str, Any]) -> Any:
             raise InputError(f"{name} = {value}: give at least 1")
     chosen = replace(preset, **given)
     if isinstance(chosen, RagEnd2end):
-        for name in ("refresh_every", "refresh_often", "warmup_steps"):
+        for name in ("refresh_every", "warmup_steps"):
             if not 1 <= getattr(chosen, name) < chosen.train_steps:
                 raise InputError(f"{name} = {getattr(chosen, name)}: give 1 to {chosen.train_steps - 1}, or more steps")
     return chosen

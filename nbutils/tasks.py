@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from nbutils.generation import build_prompt
 from nbutils.paths import PROMPTS
 from nbutils.record import Record
 
+N_SHUFFLES = 20  # draws of other questions' answers, of which chance is the mean
 LABEL_ANSWERS = dict(zip(CLAIM_LABELS, ("true", "false", "unknown"), strict=True))
 
 
@@ -119,6 +121,17 @@ def draw(records: Sequence, n: int | None, seed: int, split: str, by: str | None
         groups.setdefault(getattr(record, by), []).append(record)
     size = None if n is None else max(1, n // len(groups))
     return [record for name in sorted(groups) for record in groups[name][:size]]
+
+
+def one_wording(questions: Sequence[Question], seed: int) -> list[Question]:
+    """One question of each fact, in a wording drawn by `seed`: two wordings of a fact are not independent questions."""
+    drawn: dict[Any, Question] = {}
+    for i in np.random.default_rng(seed).permutation(len(questions)):
+        question = questions[i]
+        has_wordings = question.template >= 0
+        fact = (question.kind, question.field, question.gold_passages, question.answers)
+        drawn.setdefault(fact if has_wordings else question.id, question)
+    return list(drawn.values())
 
 
 def prompts(
@@ -369,20 +382,23 @@ def record_retrieval(
 
     "top_<k>/<system>" is the share of questions with an answer in the first k passages (DPR's measure). A wrong answer
     stands in some passage too, and the more often the more the passages found are about what is asked, so that
-    "top_<k> above chance/<system>" takes off the same share for another question's answers; what is left of this when
-    the answers are another question's to begin with goes under ", shuffled answers". Where all items name gold
-    passages, "recall_at_<k>/<system>" is the share of these that is among the first k. Scores are means over seeds.
+    "top_<k> above chance/<system>" takes off the same share for other questions' answers, the mean of N_SHUFFLES draws.
+    What is left of it when the answers are another question's to begin with goes under ", shuffled answers". Where all
+    items name gold passages, "recall_at_<k>/<system>" is the share of these that is among the first k. Scores are means
+    over seeds.
     """
     ids, accepted = [item.id for item in items], [item.answers for item in items]
     texts = {id_: passage.text for id_, passage in corpus.items()}
-    hits = []
-    for answers in (accepted, _shuffled(accepted, 0), _shuffled(accepted, 1)):
-        hits.append(np.mean([metrics.topk_accuracy(rows, texts, answers, ks) for rows in found], axis=0))  # (B, ks)
+
+    def hits(answers) -> np.ndarray:  # (B, ks)
+        return np.mean([metrics.topk_accuracy(rows, texts, answers, ks) for rows in found], axis=0)
+
+    right, other = hits(accepted), hits(_shuffled(accepted, N_SHUFFLES))
+    chance = np.mean([hits(_shuffled(accepted, seed)) for seed in range(N_SHUFFLES)], axis=0)
     for place, k in enumerate(ks):
-        right, wrong, other = (values[:, place] for values in hits)
-        record.scores(f"top_{k}/{system}", ids, right)
-        record.scores(f"top_{k} above chance/{system}", ids, right - wrong)
-        record.scores(f"top_{k} above chance/{system}, shuffled answers", ids, other - wrong)
+        record.scores(f"top_{k}/{system}", ids, right[:, place])
+        record.scores(f"top_{k} above chance/{system}", ids, (right - chance)[:, place])
+        record.scores(f"top_{k} above chance/{system}, shuffled answers", ids, (other - chance)[:, place])
     gold = [item.gold_passages for item in items]
     if all(gold):
         recall = np.mean([metrics.recall_curve(rows, gold, ks) for rows in found], axis=0)

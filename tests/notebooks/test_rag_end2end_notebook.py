@@ -100,7 +100,7 @@ def test_the_gpu_preset_with_small_bart_and_dpr(tmp_path, monkeypatch):
         passage_encoder=checkpoints.dpr(tmp_path / "passage", "context", seed=1, positions=512),
         generator=checkpoints.bart(tmp_path / "generator", positions=1024),
         n_docs=2, n_questions=4, n_retrieval=8, train_steps=3, batch_questions=2, warmup_steps=1,
-        refresh_every=2, refresh_often=1, max_new_tokens=4,
+        refresh_every=2, max_new_tokens=4,
     )  # fmt: skip
     monkeypatch.setitem(presets.PRESETS[NOTEBOOK], "smoke", small)
     names = {}

@@ -94,7 +94,7 @@ def test_presets_of_end2end_fit_together(scale):
     preset = presets.load_preset("02_rag_end2end", scale, {})
     assert preset.dataset == "factbook" or formats.is_known(preset.dataset)
     assert (preset.index == retrieval.EXACT) == (preset.search_effort is None)
-    assert preset.refresh_often <= preset.refresh_every < preset.train_steps
+    assert preset.refresh_every < preset.train_steps
     assert {*preset.mixed_order} == {"questions", "statements"} and 0 < preset.statement_words <= 1
     dpr = ["dpr" in name for name in (preset.question_encoder, preset.passage_encoder)]
     assert dpr in ([True, True], [False, False]) and preset.temperature == (1.0 if any(dpr) else 0.05)

@@ -121,6 +121,21 @@ def test_draws_are_seeded_of_one_split_and_balanced():
         tasks.draw(rows, 5, 0, "dev")
 
 
+def test_one_wording_of_each_fact():
+    facts = [("a", ("Lima",)), ("a", ("Quito",)), ("b", ("Lima",))]
+    questions = [
+        Question(f"{field}-{answers[0]}-{wording}", "", answers, ("p",), "fact", "test", field, wording)
+        for field, answers in facts
+        for wording in range(3)
+    ]
+    kept = tasks.one_wording(questions, 0)
+    assert sorted((q.field, q.answers) for q in kept) == sorted(facts)
+    assert tasks.one_wording(questions, 0) == kept
+    assert len({q.template for seed in range(20) for q in tasks.one_wording(questions, seed)}) == 3
+    foreign = [Question(f"q{i}", "", ("Lima",), ("p",)) for i in range(4)]  # of which wordings are unknown
+    assert len(tasks.one_wording(foreign, 0)) == 4
+
+
 def test_batches_hold_one_task_each():
     items = {"a": tasks.question_items([QUESTION] * 3), "b": tasks.claim_items(claims(5))}
     mixed = tasks.interleave(items, ("a", "b", "b"), 2, 6, seed=0)
