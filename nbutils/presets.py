@@ -717,8 +717,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 def load_preset(notebook: str, scale: str, overrides: dict[str, Any]) -> Any:
     """The preset of a notebook at a scale, with the overrides that are not None put in.
 
-    Raises InputError for an unknown notebook, scale or field, for a count below 1, and for an index that training would
-    end before refreshing.
+    Raises InputError for an unknown notebook, scale or field, for a count below 1, for training that would end before
+    its learning rate has warmed up, and for an index that training would end before refreshing.
     """
     if notebook not in PRESETS:
         raise InputError(f"no presets for notebook {notebook!r}: known are {', '.join(PRESETS)}")
@@ -734,8 +734,9 @@ def load_preset(notebook: str, scale: str, overrides: dict[str, Any]) -> Any:
         if name.startswith(("n_", "max_")) and (not values or min(values) < 1):
             raise InputError(f"{name} = {value}: give at least 1")
     chosen = replace(preset, **given)
-    if isinstance(chosen, RagEnd2end):
-        for name in ("refresh_every", "warmup_steps"):
-            if not 1 <= getattr(chosen, name) < chosen.train_steps:
-                raise InputError(f"{name} = {getattr(chosen, name)}: give 1 to {chosen.train_steps - 1}, or more steps")
+    for name in [name for name in given if name.endswith("_steps")]:
+        if given[name] <= chosen.warmup_steps:
+            raise InputError(f"{name} = {given[name]}: give more than the {chosen.warmup_steps} steps of the warm-up")
+    if isinstance(chosen, RagEnd2end) and not 1 <= chosen.refresh_every < chosen.train_steps:
+        raise InputError(f"refresh_every = {chosen.refresh_every}: give 1 to {chosen.train_steps - 1}, or more steps")
     return chosen

@@ -91,7 +91,6 @@ def _rows(scale: str, records: Mapping[str, Mapping[str, Any]]) -> list[dict]:
                 "null_result": _null_result(outcome["null"], sign) if judged else "-",
                 "verdict": verdict,
                 "scale": scale if deep_enough else f"needs {claim['min_scale']}",
-                "note": claim["note"] if verdict != claims.REPRODUCED else "",
             }
         )
     return rows

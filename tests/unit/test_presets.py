@@ -125,6 +125,8 @@ def test_several_counts_are_checked_each():
         ("00_start_here", "tiny", {"max_new_tokens": 0}, "max_new_tokens = 0: give at least 1"),
         ("01_rag", "tiny", {"n_docs_eval": (1, 0, 5)}, r"n_docs_eval = \(1, 0, 5\): give at least 1"),
         ("01_rag", "tiny", {"n_docs_eval": ()}, r"n_docs_eval = \(\): give at least 1"),
+        ("01_rag", "tiny", {"train_steps": 4}, "train_steps = 4: give more than the 4 steps of the warm-up"),
+        ("03_ra_dit", "tiny", {"retriever_steps": 4}, "retriever_steps = 4: give more than the 4 steps"),
         ("02_rag_end2end", "tiny", {"refresh_every": 16}, "refresh_every = 16: give 1 to 15, or more steps"),
         ("02_rag_end2end", "tiny", {"train_steps": 4}, "refresh_every = 6: give 1 to 3, or more steps"),
     ],

@@ -110,7 +110,7 @@ def test_readme_has_a_row_per_claim_folded_by_notebook(repository):
         "reproduced",
         "tiny",
     ]
-    assert better[0] == "Dense finds nearly everything. (a small encoder)"  # the note, as it is not reproduced
+    assert better[0] == "Dense finds nearly everything. (a small encoder)"  # with its note
     assert better[4:] == ["not reproduced", "tiny"]
     assert rag[2:] == ["-", "-", "not run", "needs gpu"]
 
