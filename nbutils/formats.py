@@ -26,6 +26,7 @@ from nbutils.data import (
     checked_text,
     content_sha256,
     json_fault,
+    read_folder,
     read_records,
     select,
     write_folder,
@@ -287,8 +288,22 @@ def _read_text(path: Path) -> str:
 
 
 def _write(path: Path, out_folder: str | Path, corpus: dict[str, Passage], questions: list[Question]) -> dict[str, int]:
-    write_folder(out_folder, Dataset(path.stem, corpus, questions))
-    return {"questions": len(questions), "passages": len(corpus)}
+    counts = {"questions": len(questions), "passages": len(corpus)}
+    folder, claims, clues = Path(out_folder), [], []
+    if (folder / "corpus.jsonl").is_file():  # another split of the same data set
+        earlier, split = read_folder(folder), questions[0].split
+        others = [q for q in earlier.questions if q.split != split]
+        taken, texts = {q.id for q in others}, {q.text for q in questions}
+        questions = [replace(q, id=f"{split}-{q.id}") if q.id in taken else q for q in questions]
+        for question in earlier.questions:  # the questions of this split may come a second time
+            if (question.split == split) != (question.text in texts):
+                raise InputError(
+                    f"{folder}: holds {question.text!r} ({question.split}) already; name a new folder, or another split"
+                )
+        corpus, questions = {**earlier.corpus, **corpus}, [*others, *questions]
+        claims, clues = earlier.claims, earlier.clues
+    write_folder(folder, Dataset(path.stem, corpus, questions, claims, clues))
+    return counts
 
 
 # --- the Hugging Face hub ---------------------------------------------------------------------------------------------
@@ -520,6 +535,8 @@ def _open(source: str, split: str, revision: str | None):
 @contextmanager
 def _hub_errors(source: str) -> Iterator[None]:
     """Turns what the libraries raise, several lines of retries and a class that varies by release, into one line."""
+    import datasets  # noqa: F401  (imported later, it would set the levels back)
+
     loggers = [logging.getLogger(name) for name in ("datasets", "huggingface_hub")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

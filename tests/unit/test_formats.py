@@ -336,6 +336,20 @@ def test_a_failed_import_leaves_the_earlier_folder(tmp_path):
     import_file(tmp_path / "good.jsonl", tmp_path / "out")  # once more is no error
 
 
+def test_a_second_split_is_added_and_a_first_never_lost(tmp_path):
+    write_jsonl(tmp_path / "test.jsonl", ROW)
+    write_jsonl(tmp_path / "train.jsonl", {**ROW, "question": "Who trains?"})
+    write_jsonl(tmp_path / "other.jsonl", {**ROW, "question": "Who else?"})
+    import_file(tmp_path / "test.jsonl", tmp_path / "out")
+    import_file(tmp_path / "train.jsonl", tmp_path / "out", split="train")
+    both = read_folder(tmp_path / "out")
+    assert [(q.text, q.split) for q in both.questions] == [(ROW["question"], "test"), ("Who trains?", "train")]
+    for name, split in (("other", "test"), ("test", "train")):
+        with pytest.raises(InputError, match="already; name a new folder"):
+            import_file(tmp_path / f"{name}.jsonl", tmp_path / "out", split=split)
+    assert read_folder(tmp_path / "out") == both
+
+
 def test_bad_arguments_are_refused_before_anything_is_read(tmp_path):
     write_jsonl(tmp_path / "qa.jsonl", ROW)
     for arguments, reason in [
