@@ -37,17 +37,27 @@ from nbutils.files import sha256_text
 # --- passages ---------------------------------------------------------------------------------------------------------
 
 
-_SENTENCE_END = re.compile(r"[.!?\u2026][\"'\u201d\u2019)\]]*$")  # …, then closing quotation marks and brackets
+# Chinese and Japanese are written without spaces: each character counts as a word there. What is longer than 60
+# characters elsewhere is no word, and is cut.
+_UNSPACED = "\u3001-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uffef"
+_WORD = re.compile(rf"[{_UNSPACED}]|[^\s{_UNSPACED}]{{1,60}}")
+# Then closing quotation marks and brackets.
+_SENTENCE_END = re.compile(r"[.!?\u2026\u3002\uff01\uff1f][\"'\u201d\u2019)\]]*$")
 _ABBREVIATION = re.compile(r"^\W*((\w\.)+|(Mr|Mrs|Ms|Dr|Prof|Gen|Col|Lt|St|Sr|Jr|No|vs)\.)$")  # "U.S.", "J."
 
 
+def words_of(text: str) -> list[tuple[int, int]]:
+    """(start, end) of each word: what white space separates, or one character of Chinese or Japanese."""
+    return [word.span() for word in _WORD.finditer(text)]
+
+
 def split_text(text: str, max_words: int = 100) -> list[tuple[int, int]]:
-    """(start, end) of the pieces of `text`, each of at most `max_words` words (what white space separates).
+    """(start, end) of the pieces of `text`, each of at most `max_words` words, as `words_of` counts them.
 
     A piece ends at a sentence end where that is possible, and the pieces are about equally long, so that none is a stub
     of a few words. A single sentence of more than `max_words` words is cut between words.
     """
-    words = list(re.finditer(r"\S+", text))
+    words = list(_WORD.finditer(text))
     if len(words) <= max_words:
         return [(words[0].start(), words[-1].end())] if words else []
     n_pieces = -(-len(words) // max_words)

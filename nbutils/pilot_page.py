@@ -15,6 +15,7 @@ from nbutils import claims, costs, data, decision, files, metrics, models, pilot
 from nbutils.data import Dataset, Passage, Question
 from nbutils.decision import Advice, Needs
 from nbutils.errors import InputError
+from nbutils.formats import words_of
 from nbutils.presets import RagOrFinetune
 from nbutils.tasks import Item
 from nbutils.training import Settings
@@ -144,9 +145,10 @@ def _sharing_passages(questions: list[Question]) -> list[list[Question]]:
 def _shortened(corpus: Mapping[str, Passage]) -> tuple[dict[str, Passage], list[str]]:
     kept, n_cut = {}, 0
     for id_, passage in corpus.items():
-        words = passage.text.split()
+        words = words_of(passage.text)
         n_cut += len(words) > MAX_WORDS
-        kept[id_] = Passage(passage.title, " ".join(words[:MAX_WORDS])) if len(words) > MAX_WORDS else passage
+        end = words[MAX_WORDS - 1][1] if len(words) > MAX_WORDS else None
+        kept[id_] = Passage(passage.title, passage.text[:end])
     if not n_cut:
         return kept, []
     return kept, [

@@ -17,8 +17,8 @@ def is_watched() -> bool:
 def progress_bar(total: int, description: str):
     """A tqdm bar, used as a context manager and advanced by `update(n)`; it disappears when it is done.
 
-    None is shown for work that is over at once, nor where nobody watches: tqdm itself honours TQDM_DISABLE for text bars
-    only, and an empty widget would be saved with the notebook.
+    None is shown for work that is over at once, nor where nobody watches: tqdm itself honours TQDM_DISABLE for text
+    bars only, and an empty widget would be saved with the notebook.
     """
     from tqdm.auto import tqdm
 

@@ -54,6 +54,13 @@ def test_abbreviations_end_no_sentence():
     ]
 
 
+def test_texts_without_spaces_are_split_too():
+    sentence = "\u9996\u90fd\u306f\u30ea\u30de\u3067\u3059\u3002"  # eight characters, the last one a full stop
+    assert pieces(sentence * 3, 10) == [sentence] * 3
+    assert pieces(f"{sentence}\u3000Lima.", 10) == [f"{sentence}\u3000Lima."]  # a space of theirs is a space
+    assert [len(piece) for piece in pieces("x" * 150, 1)] == [60, 60, 30]
+
+
 def test_pieces_are_about_equal():
     text = " ".join(f"This is sentence number {i}." for i in range(21))  # 105 words
     assert [len(piece.split()) for piece in pieces(text, 100)] == [55, 50]
