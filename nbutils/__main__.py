@@ -12,6 +12,8 @@ from nbutils import paths
 from nbutils import run as runner
 from nbutils.errors import InputError
 
+FOLDERS = ("dataset", "encoder", "generator")  # parameters that may name one
+
 
 def main() -> None:
     """Run the command line; input that is wrong ends it with one line and status 2, a full disk with status 1."""
@@ -21,9 +23,12 @@ def main() -> None:
         click.echo(f"error: {error}", err=True)
         sys.exit(2)
     except OSError as error:
-        if error.errno not in runner.DISK_FULL:
+        if error.errno in runner.DISK_FULL:
+            click.echo(f"error: the disk is full; {error.filename or 'the file'} was not written", err=True)
+        elif error.filename is not None:
+            click.echo(f"error: {error.filename}: {error.strerror}; look at the path and its permissions", err=True)
+        else:
             raise
-        click.echo(f"error: the disk is full; {error.filename or 'the file'} was not written", err=True)
         sys.exit(1)
 
 
@@ -47,6 +52,8 @@ def run(notebooks, scale, jobs, timeout, resume, pairs, out_dir) -> None:
     beside the record, into OUT_DIR/SCALE/NOTEBOOK/. Exit status: 0 all done, 1 a notebook failed, 2 wrong input,
     130 or 143 ended by Ctrl-C or SIGTERM.
     """
+    if out_dir == "":
+        raise InputError("-o is empty: name a folder, or leave it out")
     chosen = runner.find_notebooks(notebooks)
     with _progress_lines() as (progress, say):
         outcomes, signum = runner.run_notebooks(
@@ -62,10 +69,13 @@ def run(notebooks, scale, jobs, timeout, resume, pairs, out_dir) -> None:
         )
     if signum:
         sys.exit(128 + signum)
-    if out_dir is None and any(outcome.status == "done" for outcome in outcomes):
+    done = [outcome.notebook for outcome in outcomes if outcome.status == "done"]
+    if done and out_dir is None:
         from nbutils import report as reports
 
-        reports.render(scale)
+        click.echo(f"results: {reports.render(scale)[-1]}")
+    elif done:
+        click.echo("results: " + ", ".join(str(paths.results_dir(notebook, scale, out_dir)) for notebook in done))
     if any(outcome.status == "failed" for outcome in outcomes):
         sys.exit(1)
 
@@ -73,7 +83,8 @@ def run(notebooks, scale, jobs, timeout, resume, pairs, out_dir) -> None:
 def _parameters(pairs) -> dict[str, str]:
     """`name=value` texts as a mapping; the values stay text until the notebook's annotations are known.
 
-    A value that is a path to a folder (it has a slash) becomes absolute, because the kernel runs in notebooks/.
+    A value that is a path to a folder becomes absolute, because the kernel runs in notebooks/: one with a slash in it,
+    and any folder where the parameter may name one.
     """
     parameters = {}
     for pair in pairs:
@@ -82,7 +93,9 @@ def _parameters(pairs) -> dict[str, str]:
             raise InputError(f"-p {pair!r} is not NAME=VALUE")
         if name in parameters:
             raise InputError(f"-p {name} is given twice")
-        parameters[name] = str(Path(value).resolve()) if "/" in value and Path(value).is_dir() else value
+        folder = Path(value).expanduser()
+        is_path = "/" in value or (value and name in FOLDERS)
+        parameters[name] = str(folder.resolve()) if is_path and folder.is_dir() else value
     return parameters
 
 
@@ -160,7 +173,8 @@ def report(scale) -> None:
     """Render the claims table into README.md and the page figures/SCALE/index.html from the records."""
     from nbutils import report as reports
 
-    reports.render(scale)
+    for path in reports.render(scale):
+        click.echo(f"written: {path}")
 
 
 @cli.command()

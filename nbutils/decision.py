@@ -78,13 +78,13 @@ def recommend(
     if not eligible:
         return Advice(None, NOTHING, left_out, {}, excluded)
     if not any(np.any(right[system]) for system in eligible):
-        return Advice(None, NONE_RIGHT, [f"{', '.join(eligible)}: 0 of {sizes.pop()}", *left_out], {}, excluded)
+        return Advice(None, NONE_RIGHT, [f"{'; '.join(eligible)}: 0 of {sizes.pop()}", *left_out], {}, excluded)
     cost = {system: _a_query(bills[system], needs) for system in eligible}
     table = np.stack([np.asarray(right[s], dtype=float) - cost[s] / needs.worth for s in eligible], axis=1)  # (n, S)
     means, low, high = metrics.bootstrap_mean(table)
     values = {s: (float(means[i]), float(low[i]), float(high[i])) for i, s in enumerate(eligible)}
     best = int(means.argmax())
-    ahead, least, most = _differences(table, best)
+    ahead, least, most = interval_of_difference(table - table[:, [best]])
     rivals = [i for i in range(len(eligible)) if i != best and most[i] > margin]
     reasons = _reasons(eligible, best, right, cost, least, most) + left_out
     sure = _share_won(table, best)
@@ -94,19 +94,20 @@ def recommend(
         _, _, (high,) = metrics.bootstrap_mean(table[:, [worst]] - table[:, [best]])
         spread, room = high - ahead[worst], margin - ahead[worst]
         enough = math.ceil(max(len(table) * (spread / room) ** 2, 3 * (1 - ahead[worst]) / room))
-        reasons.insert(0, f"{TOO_LITTLE} {eligible[best]} from {eligible[worst]}: about {enough} questions would do")
+        pair = f"{eligible[best]} from {eligible[worst]}"
+        reasons.insert(0, f"{TOO_LITTLE} {pair}: about {enough} test questions would do, here {len(table)}")
     winner = None if rivals else eligible[best]
     return Advice(winner, winner or TOO_LITTLE, reasons, values, excluded, sure)
 
 
-def _differences(table: np.ndarray, best: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean differences of the columns to column `best`, and the ends of their intervals: (S,) each.
+def interval_of_difference(differences: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Means of paired differences of scores from 0 to 1, (n,) or (n, S), and the ends of their intervals.
 
     The 95 % bootstrap, but at least what the rule of three allows, since resamples of equal rows are all equal: a
     difference of 1 or -1 that n questions have never shown may yet be that of 3 in n.
     """
-    means, low, high = metrics.bootstrap_mean(table - table[:, [best]])
-    share = np.where(np.arange(table.shape[1]) == best, 0.0, min(1.0, 3 / len(table)))
+    means, low, high = metrics.bootstrap_mean(differences)
+    share = min(1.0, 3 / len(differences))
     return means, np.minimum(low, means - share * (1 + means)), np.maximum(high, means + share * (1 - means))
 
 
@@ -118,7 +119,7 @@ def _below(what: str, scores: Mapping[str, Sequence[float]], systems: Sequence[s
         return why
     table = np.stack([np.asarray(scores[system], dtype=float) for system in measured], axis=1)
     best = int(table.mean(0).argmax())
-    means, _, high = _differences(table, best)
+    means, _, high = interval_of_difference(table - table[:, [best]])
     for i, system in enumerate(measured):
         if i != best and high[i] < 0:
             why[system] = f"{what}: {-means[i]:.2f} below {measured[best]}"
@@ -137,7 +138,7 @@ def _reasons(eligible, best, right, cost, least, most) -> list[str]:
     reasons = [f"{name}: {np.mean(right[name]):.2f} right (n = {n}), {price:.2g} a query with updates and start"]
     for i, system in enumerate(eligible):
         if i != best:
-            words = "costs less or as much" if cost[system] <= cost[name] else "costs more"
+            words = "costs no more" if cost[system] <= cost[name] else "costs more"
             interval = f"[{least[i]:+.2f}, {most[i]:+.2f}]"
             reasons.append(f"{system}: {np.mean(right[system]):.2f} right, {words}; net of costs {interval} against it")
     return reasons

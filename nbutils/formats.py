@@ -26,6 +26,7 @@ from nbutils.data import (
     checked_text,
     content_sha256,
     json_fault,
+    read_folder,
     read_records,
     select,
     write_folder,
@@ -36,17 +37,27 @@ from nbutils.files import sha256_text
 # --- passages ---------------------------------------------------------------------------------------------------------
 
 
-_SENTENCE_END = re.compile(r"[.!?\u2026][\"'\u201d\u2019)\]]*$")  # …, then closing quotation marks and brackets
+# Chinese and Japanese are written without spaces: each character counts as a word there. What is longer than 60
+# characters elsewhere is no word, and is cut.
+_UNSPACED = "\u3001-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uffef"
+_WORD = re.compile(rf"[{_UNSPACED}]|[^\s{_UNSPACED}]{{1,60}}")
+# Then closing quotation marks and brackets.
+_SENTENCE_END = re.compile(r"[.!?\u2026\u3002\uff01\uff1f][\"'\u201d\u2019)\]]*$")
 _ABBREVIATION = re.compile(r"^\W*((\w\.)+|(Mr|Mrs|Ms|Dr|Prof|Gen|Col|Lt|St|Sr|Jr|No|vs)\.)$")  # "U.S.", "J."
 
 
+def words_of(text: str) -> list[tuple[int, int]]:
+    """(start, end) of each word: what white space separates, or one character of Chinese or Japanese."""
+    return [word.span() for word in _WORD.finditer(text)]
+
+
 def split_text(text: str, max_words: int = 100) -> list[tuple[int, int]]:
-    """(start, end) of the pieces of `text`, each of at most `max_words` words (what white space separates).
+    """(start, end) of the pieces of `text`, each of at most `max_words` words, as `words_of` counts them.
 
     A piece ends at a sentence end where that is possible, and the pieces are about equally long, so that none is a stub
     of a few words. A single sentence of more than `max_words` words is cut between words.
     """
-    words = list(re.finditer(r"\S+", text))
+    words = list(_WORD.finditer(text))
     if len(words) <= max_words:
         return [(words[0].start(), words[-1].end())] if words else []
     n_pieces = -(-len(words) // max_words)
@@ -287,8 +298,22 @@ def _read_text(path: Path) -> str:
 
 
 def _write(path: Path, out_folder: str | Path, corpus: dict[str, Passage], questions: list[Question]) -> dict[str, int]:
-    write_folder(out_folder, Dataset(path.stem, corpus, questions))
-    return {"questions": len(questions), "passages": len(corpus)}
+    counts = {"questions": len(questions), "passages": len(corpus)}
+    folder, claims, clues = Path(out_folder), [], []
+    if (folder / "corpus.jsonl").is_file():  # another split of the same data set
+        earlier, split = read_folder(folder), questions[0].split
+        others = [q for q in earlier.questions if q.split != split]
+        taken, texts = {q.id for q in others}, {q.text for q in questions}
+        questions = [replace(q, id=f"{split}-{q.id}") if q.id in taken else q for q in questions]
+        for question in earlier.questions:  # the questions of this split may come a second time
+            if (question.split == split) != (question.text in texts):
+                raise InputError(
+                    f"{folder}: holds {question.text!r} ({question.split}) already; name a new folder, or another split"
+                )
+        corpus, questions = {**earlier.corpus, **corpus}, [*others, *questions]
+        claims, clues = earlier.claims, earlier.clues
+    write_folder(folder, Dataset(path.stem, corpus, questions, claims, clues))
+    return counts
 
 
 # --- the Hugging Face hub ---------------------------------------------------------------------------------------------
@@ -520,6 +545,8 @@ def _open(source: str, split: str, revision: str | None):
 @contextmanager
 def _hub_errors(source: str) -> Iterator[None]:
     """Turns what the libraries raise, several lines of retries and a class that varies by release, into one line."""
+    import datasets  # noqa: F401  (imported later, it would set the levels back)
+
     loggers = [logging.getLogger(name) for name in ("datasets", "huggingface_hub")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

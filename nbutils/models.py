@@ -2,6 +2,7 @@
 
 import ctypes
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -88,7 +89,7 @@ def load_encoder(name: str, max_length: int | None = None) -> Encoder:
     device = pick_device()
     model = _load_model(loader, folder, device, pick_dtype(device))
     pooling, normalise = _pooling(folder, architecture)
-    tokenizer = _load_tokenizer(folder)
+    tokenizer = _with_padding(_load_tokenizer(folder))
     separator = f" {tokenizer.sep_token} " if architecture == "DPRContextEncoder" else Encoder.title_separator
     return Encoder(
         name, sha256, model, tokenizer, pooling, normalise, max_length or (256 if is_dpr else 128), separator
@@ -108,7 +109,9 @@ def load_generator(name: str, quantize: str | None = None) -> Generator:
     if quantize not in (None, "nf4"):
         raise InputError(f"quantize={quantize!r} is unknown: use 'nf4' or leave it out")
     folder, sha256 = _checkpoint(name)
-    seq2seq = _read_json(folder / "config.json").get("is_encoder_decoder", False)
+    seq2seq, architecture = _read_json(folder / "config.json").get("is_encoder_decoder", False), _architecture(folder)
+    if re.search(r"^DPR|ForMaskedLM$|(Bert|Roberta|MPNet|Electra)Model$", architecture):
+        raise InputError(f"{name} is a {architecture}, an encoder, which writes no text: name a language model")
     loader = transformers.AutoModelForSeq2SeqLM if seq2seq else transformers.AutoModelForCausalLM
     device = pick_device()
     dtype = pick_dtype(device)
@@ -123,9 +126,9 @@ def load_generator(name: str, quantize: str | None = None) -> Generator:
     names = ("bos", "eos", "pad", "decoder_start", "forced_bos", "forced_eos")  # these belong to its format
     kept = {f"{name}_token_id": getattr(model.generation_config, f"{name}_token_id") for name in names}
     model.generation_config = transformers.GenerationConfig(**kept)
-    tokenizer = _load_tokenizer(folder)
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token  # Llama and GPT-2 ship none; padding is masked wherever it is used
+    tokenizer = _with_padding(_load_tokenizer(folder))
+    if tokenizer.eos_token_id is None:
+        raise InputError(f"{name}: its tokenizer names no token that ends a text (eos_token): name it in its files")
     return Generator(name, sha256, model, tokenizer, seq2seq)
 
 
@@ -302,6 +305,13 @@ def _load_tokenizer(folder: Path):
     except (OSError, ValueError) as error:
         first_line = str(error).strip().splitlines()[0]
         raise InputError(f"{folder.name}: its tokenizer cannot be loaded ({first_line}): download it again") from error
+
+
+def _with_padding(tokenizer):
+    """The tokenizer with a padding token: Llama and GPT-2 ship none, and padding is masked wherever it is used."""
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
 
 
 def _load_model(loader, folder: Path, device: str, dtype, quantization_config=None):

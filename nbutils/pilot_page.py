@@ -2,7 +2,7 @@
 
 import base64
 import io
-import os
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,6 +15,7 @@ from nbutils import claims, costs, data, decision, files, metrics, models, pilot
 from nbutils.data import Dataset, Passage, Question
 from nbutils.decision import Advice, Needs
 from nbutils.errors import InputError
+from nbutils.formats import words_of
 from nbutils.presets import RagOrFinetune
 from nbutils.tasks import Item
 from nbutils.training import Settings
@@ -60,10 +61,12 @@ def make_page(
     is a folder, and a generator that the cost model does not know; nothing is written then.
     """
     out = Path(out)
+    try:  # permissions alone do not tell whether the system will write it
+        tempfile.NamedTemporaryFile(prefix=f".{out.name}.", dir=out.parent).close()
+    except OSError as error:
+        raise InputError(f"{out} cannot be written ({error.strerror}): name another place for the page") from error
     if out.is_dir():
         raise InputError(f"{out} is a folder: name the file of the page, such as {out / 'pilot.html'}")
-    if not out.parent.is_dir() or not os.access(out.parent, os.W_OK):
-        raise InputError(f"{out.parent} is no folder that can be written to: name another place for the page")
     if preset.n_questions < MIN_QUESTIONS // 2:
         raise InputError(f"n_questions = {preset.n_questions}: give at least {MIN_QUESTIONS // 2}")
     if seed < 0:
@@ -142,9 +145,10 @@ def _sharing_passages(questions: list[Question]) -> list[list[Question]]:
 def _shortened(corpus: Mapping[str, Passage]) -> tuple[dict[str, Passage], list[str]]:
     kept, n_cut = {}, 0
     for id_, passage in corpus.items():
-        words = passage.text.split()
+        words = words_of(passage.text)
         n_cut += len(words) > MAX_WORDS
-        kept[id_] = Passage(passage.title, " ".join(words[:MAX_WORDS])) if len(words) > MAX_WORDS else passage
+        end = words[MAX_WORDS - 1][1] if len(words) > MAX_WORDS else None
+        kept[id_] = Passage(passage.title, passage.text[:end])
     if not n_cut:
         return kept, []
     return kept, [
@@ -299,7 +303,8 @@ def opinions(found: Findings) -> list[dict[str, str]]:
             )
             continue
         difference = found.scores[what][one] - found.scores[what][other]
-        value, low, high = metrics.bootstrap_mean(difference)
+        interval_of = metrics.bootstrap_mean if what == "tokens" else decision.interval_of_difference
+        value, low, high = interval_of(difference)
         digits = 0 if what == "tokens" else 2
         interval = f"[{low:.{digits}f}, {high:.{digits}f}], n = {len(difference)}"
         here = f"{what}: {one} - {other} = {value:+.{digits}f} {interval}"

@@ -296,7 +296,7 @@ def plot_points(
 
     Intervals are drawn in both directions. Raises InputError as `plot_bars`, and for a value on x that is not above 0.
     """
-    from matplotlib.ticker import LogLocator, NullLocator
+    from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullLocator
 
     for method, (x_name, y_name) in points.items():
         y, x = _fitting(record, y_name, f"method {method!r}", top), _entry(record, "metrics", x_name)
@@ -305,10 +305,14 @@ def plot_points(
         ends = [max(0.0, x["value"] - x["low"])], [max(0.0, x["high"] - x["value"])]
         ax.errorbar(x["value"], y["value"], xerr=ends, fmt="none", ecolor="#222222", elinewidth=0.8, zorder=3)
         _error_bars(ax, [x["value"]], [y])
-        look = {**_line(method), "linestyle": "", "markersize": 6}
-        ax.plot([x["value"]], [y["value"]], label=method, zorder=4, **look)
+        # Hollow, since two systems may lie on one point; and whole where a system is never right.
+        look = {**_line(method), "linestyle": "", "markersize": 7, "fillstyle": "none", "markeredgewidth": 1.6}
+        ax.plot([x["value"]], [y["value"]], label=method, zorder=4, clip_on=False, **look)
     ax.set_xscale("log")
-    ax.xaxis.set_major_locator(LogLocator(numticks=6))
+    ends = [_entry(record, "metrics", x_name)["value"] for x_name, _ in points.values()]
+    within_two_decades = max(ends) < 100 * min(ends)  # powers of ten alone would be one tick or two
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if within_two_decades else (1,), numticks=12))
+    ax.xaxis.set_major_formatter(LogFormatterSciNotation(labelOnlyBase=False, minor_thresholds=(9, 9)))
     ax.xaxis.set_minor_locator(NullLocator())
     ax.margins(x=0.2)
     ax.set_xlabel(f"{xlabel} (log scale)")

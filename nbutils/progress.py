@@ -1,6 +1,7 @@
 """Whether somebody watches, and progress bars for who does."""
 
 import os
+import sys
 
 
 def is_headless() -> bool:
@@ -8,12 +9,17 @@ def is_headless() -> bool:
     return os.environ.get("TQDM_DISABLE", "") not in ("", "0")
 
 
+def is_watched() -> bool:
+    """True in a notebook and on a terminal; a bar that is drawn again and again would fill a log."""
+    return not is_headless() and ("ipykernel" in sys.modules or sys.stderr.isatty())
+
+
 def progress_bar(total: int, description: str):
     """A tqdm bar, used as a context manager and advanced by `update(n)`; it disappears when it is done.
 
-    None is shown for work that is over at once, nor in a headless run: tqdm itself honours TQDM_DISABLE for text bars
-    only, and an empty widget would be saved with the notebook.
+    None is shown for work that is over at once, nor where nobody watches: tqdm itself honours TQDM_DISABLE for text
+    bars only, and an empty widget would be saved with the notebook.
     """
     from tqdm.auto import tqdm
 
-    return tqdm(total=total, desc=description, leave=False, disable=is_headless() or total < 8)
+    return tqdm(total=total, desc=description, leave=False, disable=total < 8 or not is_watched())

@@ -52,8 +52,11 @@ def build_bm25(corpus: dict[str, Passage], title_weight: int = 3) -> BM25Index:
     _require_corpus(corpus)
     stemmer = Stemmer.Stemmer("english")
     texts = [" ".join([passage.title] * title_weight + [passage.text]) for passage in corpus.values()]
+    tokens = bm25s.tokenize(texts, stemmer=stemmer, show_progress=False)
+    if not tokens.vocab:
+        raise InputError("the passages hold no words to search for, only stop words and single letters")
     retriever = bm25s.BM25(method="lucene")
-    retriever.index(bm25s.tokenize(texts, stemmer=stemmer, show_progress=False), show_progress=False)
+    retriever.index(tokens, show_progress=False)
     return BM25Index(np.array(list(corpus)), retriever, stemmer)
 
 

@@ -576,7 +576,7 @@ def run_notebooks(
     notebooks = list(notebooks)
     if jobs < 1:
         raise InputError(f"--jobs must be at least 1, not {jobs}")
-    if timeout_s <= 0:
+    if not timeout_s > 0:  # nor not a number
         raise InputError(f"--timeout must be more than 0 seconds, not {timeout_s:g}")
     for path in notebooks:
         _given(path, scale, parameters)

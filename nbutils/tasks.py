@@ -112,7 +112,10 @@ def draw(records: Sequence, n: int | None, seed: int, split: str, by: str | None
     """
     records = [record for record in records if record.split == split]
     if not records:
-        raise InputError(f"no records in split {split!r}: nothing to draw from")
+        raise InputError(
+            f"no records in split {split!r}: nothing to draw from; a folder names its questions in qrels/{split}.tsv, "
+            f"as `data import --split {split}` writes it"
+        )
     order = [records[i] for i in np.random.default_rng(seed).permutation(len(records))]
     if by is None:
         return order[:n]

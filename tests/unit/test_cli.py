@@ -34,7 +34,12 @@ def call(project, monkeypatch, capsys):
 def rendered(monkeypatch):
     """The scales for which the report was rendered."""
     scales = []
-    monkeypatch.setattr("nbutils.report.render", scales.append)
+
+    def render(scale):
+        scales.append(scale)
+        return [Path(scale) / "index.html"]
+
+    monkeypatch.setattr("nbutils.report.render", render)
     return scales
 
 
@@ -89,11 +94,13 @@ def test_options_reach_the_runner(call, notebooks, ends, rendered, project, monk
     monkeypatch.chdir(project.root)
     status, _, _ = call(
         "run", "01", "--scale", "smoke", "--jobs", 2, "--timeout", 60, "--resume", "-o", "out",
-        "-p", "name=a=b", "-p", "seed=3", "-p", "pooling=./mine", "-p", "x=mine",
+        "-p", "name=a=b", "-p", "seed=3", "-p", "pooling=./mine", "-p", "x=mine", "-p", "dataset=mine",
+        "-p", "generator=~",
     )  # fmt: skip
     assert status == 0
     assert options["notebooks"] == [notebooks[1]]
     given = {"name": "a=b", "seed": "3", "pooling": str(project.root / "mine"), "x": "mine"}
+    given |= {"dataset": str(project.root / "mine"), "generator": str(Path.home().resolve())}
     expected = dict(scale="smoke", jobs=2, timeout_s=60, resume=True, out_dir="out", parameters=given)
     assert {name: options[name] for name in expected} == expected
     assert rendered == []  # the report shows figures/, not a folder of one's own
@@ -109,6 +116,7 @@ def test_all_notebooks_run_by_default_and_the_report_follows(call, notebooks, en
         "00_demo: done, 1.5 s",
         "01_other: started",
         "01_other: fresh, skipped",
+        "results: tiny/index.html",
     ]
     assert rendered == ["tiny"]
 

@@ -79,7 +79,7 @@ def test_a_handful_of_questions_is_too_little_however_clear_they_are():
         assert decision.recommend(clear, dict.fromkeys(clear, FREE), decision.Needs(), ["RAG"]).system == system
         same = {"fine-tuned": [1.0] * n, "RAG": [1.0] * n}
         advice = decision.recommend(same, dict.fromkeys(same, FREE), decision.Needs(), ["RAG"])
-        assert advice.system is None and "about 30 questions would do" in advice.reasons[0]
+        assert advice.system is None and f"about 30 test questions would do, here {n}" in advice.reasons[0]
     style = {"fine-tuned": [1.0] * 3, "RAG": [0.0] * 3}
     assert not decision.recommend(clear, dict.fromkeys(clear, FREE), decision.Needs(), [], {"style": style}).excluded
 

@@ -54,6 +54,13 @@ def test_abbreviations_end_no_sentence():
     ]
 
 
+def test_texts_without_spaces_are_split_too():
+    sentence = "\u9996\u90fd\u306f\u30ea\u30de\u3067\u3059\u3002"  # eight characters, the last one a full stop
+    assert pieces(sentence * 3, 10) == [sentence] * 3
+    assert pieces(f"{sentence}\u3000Lima.", 10) == [f"{sentence}\u3000Lima."]  # a space of theirs is a space
+    assert [len(piece) for piece in pieces("x" * 150, 1)] == [60, 60, 30]
+
+
 def test_pieces_are_about_equal():
     text = " ".join(f"This is sentence number {i}." for i in range(21))  # 105 words
     assert [len(piece.split()) for piece in pieces(text, 100)] == [55, 50]
@@ -334,6 +341,20 @@ def test_a_failed_import_leaves_the_earlier_folder(tmp_path):
         import_file(tmp_path / "bad.jsonl", tmp_path / "out")
     assert read_folder(tmp_path / "out") == before
     import_file(tmp_path / "good.jsonl", tmp_path / "out")  # once more is no error
+
+
+def test_a_second_split_is_added_and_a_first_never_lost(tmp_path):
+    write_jsonl(tmp_path / "test.jsonl", ROW)
+    write_jsonl(tmp_path / "train.jsonl", {**ROW, "question": "Who trains?"})
+    write_jsonl(tmp_path / "other.jsonl", {**ROW, "question": "Who else?"})
+    import_file(tmp_path / "test.jsonl", tmp_path / "out")
+    import_file(tmp_path / "train.jsonl", tmp_path / "out", split="train")
+    both = read_folder(tmp_path / "out")
+    assert [(q.text, q.split) for q in both.questions] == [(ROW["question"], "test"), ("Who trains?", "train")]
+    for name, split in (("other", "test"), ("test", "train")):
+        with pytest.raises(InputError, match="already; name a new folder"):
+            import_file(tmp_path / f"{name}.jsonl", tmp_path / "out", split=split)
+    assert read_folder(tmp_path / "out") == both
 
 
 def test_bad_arguments_are_refused_before_anything_is_read(tmp_path):

@@ -164,6 +164,13 @@ def test_padding_token_of_a_model_that_has_none(tmp_path):
     assert without.pad_token_id == without.eos_token_id == checkpoints.END
     own = models.load_generator(checkpoints.llama(tmp_path / "own", pad_token="<pad>")).tokenizer
     assert own.pad_token_id == checkpoints.PAD
+    as_encoder = models.load_encoder(str(tmp_path / "without"))  # texts of unequal length need one too
+    assert encode(as_encoder).shape[0] == len(TEXTS)
+
+
+def test_an_encoder_is_not_taken_for_a_language_model(tmp_path):
+    with pytest.raises(InputError, match="is a BertModel, an encoder, which writes no text"):
+        models.load_generator(checkpoints.minilm(tmp_path))
 
 
 def test_sha256_of_a_checkpoint_in_several_files(tmp_path):

@@ -91,6 +91,13 @@ def test_opinions_have_numbers_and_verdicts(made):
     assert all("n = 12" in row["here"] for row in rows.values() if row["verdict"] != "not measured")
 
 
+def test_equal_answers_to_a_few_questions_decide_no_opinion(made):
+    right = {system: np.zeros(4) for system in pilot.SYSTEMS}  # resamples of which are all equal
+    rows = pilot_page.opinions(replace(made[1], scores={**made[1].scores, "right": right}))
+    verdicts = {row["question"]: row["verdict"] for row in rows}
+    assert verdicts["Both together?"] == verdicts["Training data available?"] == "inconclusive"
+
+
 def test_better_answers_change_the_advice(made):
     """Planted: one system is right always, and then another."""
     found = made[1]
@@ -226,7 +233,8 @@ def test_bad_folders_are_refused_in_one_line(no_models, tmp_path, monkeypatch, c
         (("--questions", "3"), "n_questions = 3"),
         (("--seed", "-1"), "seed = -1"),
         (("--flops", "0"), "flops = 0"),
-        (("-o", "nowhere/page.html"), "nowhere is no folder"),
+        (("-o", "nowhere/page.html"), "nowhere/page.html cannot be written"),
+        (("-o", f"{'x' * 300}.html"), "cannot be written (File name too long)"),
         (("-o", "."), "is a folder"),
     ],
 )

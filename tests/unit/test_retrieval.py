@@ -143,6 +143,11 @@ def test_search_refuses_nothing(encoder, method):
         search(QUESTIONS, 0)
 
 
+def test_passages_without_a_word_to_search_for_are_refused():
+    with pytest.raises(InputError, match="no words to search for"):
+        retrieval.build_bm25({"p1": Passage("", "a b"), "p2": Passage("", "the")})
+
+
 def test_an_empty_corpus_or_list_is_refused(encoder):
     with pytest.raises(InputError, match="the corpus is empty"):
         retrieval.build_bm25({})
