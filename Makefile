@@ -31,15 +31,16 @@ lab: .venv/installed
 	$(BIN)/jupyter lab notebooks
 
 # The CPU build of torch has its own index on Linux (the default build carries several GB of CUDA); where that index
-# cannot be reached, or on other systems, the default is installed. The stamp makes a second call install nothing.
+# cannot be reached, or on other systems, the default is installed. Modules are compiled when they are first imported:
+# most of them never are. The stamp makes a second call install nothing.
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python >= 3.10 is needed: make PYTHON=...")'
 	$(PYTHON) -m venv .venv
 ifneq ($(GPU),yes)
-	$(BIN)/pip install -q -c constraints.txt --retries 0 torch --extra-index-url https://download.pytorch.org/whl/cpu \
-	  || $(BIN)/pip install -q -c constraints.txt torch
+	$(BIN)/pip install -q --no-compile -c constraints.txt --retries 0 torch --extra-index-url https://download.pytorch.org/whl/cpu \
+	  || $(BIN)/pip install -q --no-compile -c constraints.txt torch
 endif
-	$(BIN)/pip install -q -c constraints.txt -e '.[$(EXTRAS)]'
+	$(BIN)/pip install -q --no-compile -c constraints.txt -e '.[$(EXTRAS)]'
 	touch $@
 
 clean:

@@ -81,7 +81,7 @@ def test_every_parameter_is_tried_in_this_file():
     }  # fmt: skip
 
 
-@pytest.mark.slow  # half a minute: the suite has twelve, and 00 and 01 do the same
+@pytest.mark.slow  # half a minute: the suite has twelve, and 00 does the same
 @pytest.mark.notebook
 def test_two_runs_with_one_seed_give_one_record(parameters, base, tmp_path):
     assert notebook_runs.results(NOTEBOOK, tmp_path, **parameters) == base

@@ -68,7 +68,7 @@ def small(tmp_path_factory):
     return parameters, others, notebook_runs.results(NOTEBOOK, folder / "base", **parameters)
 
 
-@pytest.mark.slow  # with its set-up over a minute and a half: the suite has twelve, and 00 and 01 do the same
+@pytest.mark.slow  # with its set-up over a minute and a half: the suite has twelve, and 00 does the same
 @pytest.mark.notebook
 def test_two_runs_with_one_seed_give_one_record(small, tmp_path):
     parameters, _, base = small

@@ -63,12 +63,14 @@ def test_every_parameter_is_tried_in_this_file():
     }  # fmt: skip
 
 
+@pytest.mark.slow  # half a minute: the suite has twelve, and 00 does the same
 @pytest.mark.notebook
 def test_two_runs_with_one_seed_give_one_record(small, tmp_path):
     parameters, _, base = small
     assert notebook_runs.results(NOTEBOOK, tmp_path, **parameters) == base
 
 
+@pytest.mark.notebook
 def test_a_data_set_of_questions_alone_will_do(small):
     _, _, base = small
     assert base["figures"].keys() == {"learning", "questions", "passages", "posterior"}

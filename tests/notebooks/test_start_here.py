@@ -67,7 +67,7 @@ def test_smoke_with_the_embedded_models(tmp_path):
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    """Parameters that name small random models and a small data set, and the record of a run with them."""
+    """Parameters that name small random models and a small data set, the record of a run with them, and its folder."""
     folder = tmp_path_factory.mktemp("small")
     kinds = ("fact", "reverse")
     parameters = {
@@ -84,7 +84,7 @@ def small(tmp_path_factory):
         "generator": checkpoints.llama(folder / "other_generator", seed=1, positions=1024),
         "n_questions": 5,
     }
-    return parameters, others, results(folder / "base", **parameters)
+    return parameters, others, results(folder / "base", **parameters), folder / "base"
 
 
 def test_every_parameter_is_tried_in_this_file():
@@ -96,7 +96,7 @@ def test_every_parameter_is_tried_in_this_file():
 @pytest.mark.notebook
 @pytest.mark.parametrize("name", ["seed", "dataset", "encoder", "generator", "n_questions"])
 def test_every_parameter_changes_the_record(small, tmp_path, name):
-    parameters, others, base = small
+    parameters, others, base, _ = small
     changed = results(tmp_path, **{**parameters, name: others[name]})
     # Not the parameter's own entry, but what was measured. Two random generators fail alike and two data sets may
     # share their test questions: there it is the checksum.
@@ -106,15 +106,15 @@ def test_every_parameter_changes_the_record(small, tmp_path, name):
 
 @pytest.mark.notebook
 def test_a_seq2seq_generator_runs_too(small, tmp_path):
-    parameters, _, base = small
+    parameters, _, base, _ = small
     bart = results(tmp_path / "out", **{**parameters, "generator": checkpoints.bart(tmp_path / "bart", positions=1024)})
     assert bart["scores"].keys() == base["scores"].keys()
 
 
 @pytest.mark.notebook
 def test_a_damaged_model_leaves_the_earlier_results(small, tmp_path):
-    parameters, _, _ = small
-    results(tmp_path / "out", **parameters)
+    parameters, _, _, earlier = small
+    shutil.copytree(earlier, tmp_path / "out")
     before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
     damaged = Path(shutil.copytree(parameters["generator"], tmp_path / "damaged"))
     weights = damaged / "model.safetensors"
