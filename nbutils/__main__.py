@@ -94,6 +94,8 @@ def _parameters(pairs) -> dict[str, str]:
         if name in parameters:
             raise InputError(f"-p {name} is given twice")
         folder = Path(value).expanduser()
+        if name in FOLDERS and (value.endswith("/") or value.startswith((".", "~", "/"))) and not folder.is_dir():
+            raise InputError(f"-p {pair}: there is no folder {folder}")
         is_path = "/" in value or (value and name in FOLDERS)
         parameters[name] = str(folder.resolve()) if is_path and folder.is_dir() else value
     return parameters

@@ -164,6 +164,8 @@ def test_a_signal_ends_with_its_own_status(call, notebooks, ends, rendered, sign
         (["run", "07"], "error: no notebook '07'; there are: 00_demo, 01_other"),
         (["run", "-p", "n_doc=3"], "error: 00_demo.ipynb has no parameter 'n_doc'; did you mean 'n_docs'?"),
         (["run", "-p", "seed"], "error: -p 'seed' is not NAME=VALUE"),
+        (["run", "-p", "dataset=my_dta/"], "error: -p dataset=my_dta/: there is no folder my_dta"),
+        (["run", "-o", ""], "error: -o is empty: name a folder, or leave it out"),
         (["run", "-p", "seed=1", "-p", "seed=2"], "error: -p seed is given twice"),
         (["run", "-p", "scale=tiny"], "error: 'scale' is not given as a parameter; use --scale"),
         (["run", "--scale", "huge"], "error: 00_demo.ipynb: parameter 'scale' is one of smoke, tiny, gpu, paper"),
