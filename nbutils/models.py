@@ -2,7 +2,6 @@
 
 import ctypes
 import json
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -103,15 +102,17 @@ def load_generator(name: str, quantize: str | None = None) -> Generator:
     """
     import torch
     import transformers
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
     # One compiled layer serves every model, attention and batch of a notebook: more variants than the default of 8.
     torch._dynamo.config.recompile_limit = 64
     if quantize not in (None, "nf4"):
         raise InputError(f"quantize={quantize!r} is unknown: use 'nf4' or leave it out")
     folder, sha256 = _checkpoint(name)
-    seq2seq, architecture = _read_json(folder / "config.json").get("is_encoder_decoder", False), _architecture(folder)
-    if re.search(r"^DPR|ForMaskedLM$|(Bert|Roberta|MPNet|Electra)Model$", architecture):
-        raise InputError(f"{name} is a {architecture}, an encoder, which writes no text: name a language model")
+    config = _read_json(folder / "config.json")
+    seq2seq = config.get("is_encoder_decoder", False)
+    if not seq2seq and config.get("model_type") in MODEL_FOR_MASKED_LM_MAPPING_NAMES:  # some load as decoders too
+        raise InputError(f"{name} is of the kind {config['model_type']}, an encoder: name a language model")
     loader = transformers.AutoModelForSeq2SeqLM if seq2seq else transformers.AutoModelForCausalLM
     device = pick_device()
     dtype = pick_dtype(device)

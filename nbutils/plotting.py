@@ -309,8 +309,8 @@ def plot_points(
         look = {**_line(method), "linestyle": "", "markersize": 7, "fillstyle": "none", "markeredgewidth": 1.6}
         ax.plot([x["value"]], [y["value"]], label=method, zorder=4, clip_on=False, **look)
     ax.set_xscale("log")
-    ends = [_entry(record, "metrics", x_name)["value"] for x_name, _ in points.values()]
-    within_two_decades = max(ends) < 100 * min(ends)  # powers of ten alone would be one tick or two
+    values = [_entry(record, "metrics", x_name)["value"] for x_name, _ in points.values()]
+    within_two_decades = max(values) < 100 * min(values)  # powers of ten alone would be one tick or two
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if within_two_decades else (1,), numticks=12))
     ax.xaxis.set_major_formatter(LogFormatterSciNotation(labelOnlyBase=False, minor_thresholds=(9, 9)))
     ax.xaxis.set_minor_locator(NullLocator())

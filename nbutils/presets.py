@@ -734,9 +734,9 @@ def load_preset(notebook: str, scale: str, overrides: dict[str, Any]) -> Any:
         if name.startswith(("n_", "max_")) and (not values or min(values) < 1):
             raise InputError(f"{name} = {value}: give at least 1")
     chosen = replace(preset, **given)
-    for name in [name for name in given if name.endswith("_steps")]:
-        if given[name] <= chosen.warmup_steps:
-            raise InputError(f"{name} = {given[name]}: give more than the {chosen.warmup_steps} steps of the warm-up")
+    for name, value in given.items():
+        if name.endswith("_steps") and value <= chosen.warmup_steps:
+            raise InputError(f"{name} = {value}: give more than the {chosen.warmup_steps} steps of the warm-up")
     if isinstance(chosen, RagEnd2end) and not 1 <= chosen.refresh_every < chosen.train_steps:
         raise InputError(f"refresh_every = {chosen.refresh_every}: give 1 to {chosen.train_steps - 1}, or more steps")
     return chosen

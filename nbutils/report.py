@@ -79,7 +79,7 @@ def _rows(scale: str, records: Mapping[str, Mapping[str, Any]]) -> list[dict]:
         outcome = outcomes.get(id_)
         verdict = outcome["verdict"] if outcome else NOT_RUN
         judged = verdict not in (NOT_RUN, claims.NOT_TESTED)
-        sign = "" if "mean" in claim["quantity"] else "+"
+        sign, null = "" if "mean" in claim["quantity"] else "+", outcome and outcome["null"]
         deep_enough = claims.SCALES.index(scale) >= claims.SCALES.index(claim["min_scale"])
         rows.append(
             {
@@ -88,7 +88,7 @@ def _rows(scale: str, records: Mapping[str, Mapping[str, Any]]) -> list[dict]:
                 "outcome": outcome,
                 "rule_text": _rule_text(claim),
                 "here": f"{claims.interval_text(outcome, sign)}, n = {outcome['n']}" if outcome else "-",
-                "null_result": _null_result(outcome["null"], sign) if judged else "-",
+                "null_result": f"{claims.interval_text(null, sign)} {null['verdict']}" if judged else "-",
                 "verdict": verdict,
                 "scale": scale if deep_enough else f"needs {claim['min_scale']}",
             }
@@ -102,10 +102,6 @@ def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
         if key in one and not math.isclose(one[key], other[key], rel_tol=1e-9, abs_tol=1e-9):
             return False
     return one["verdict"] == other["verdict"] and ("null" not in one or _same(one["null"], other["null"]))
-
-
-def _null_result(null: Mapping[str, Any], sign: str) -> str:
-    return f"{claims.interval_text(null, sign)} {null['verdict']}"
 
 
 def _rule_text(claim: Mapping[str, Any]) -> str:

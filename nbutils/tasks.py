@@ -392,12 +392,11 @@ def record_retrieval(
     """
     ids, accepted = [item.id for item in items], [item.answers for item in items]
     texts = {id_: passage.text for id_, passage in corpus.items()}
-
-    def hits(answers) -> np.ndarray:  # (B, ks)
-        return np.mean([metrics.topk_accuracy(rows, texts, answers, ks) for rows in found], axis=0)
-
-    right, other = hits(accepted), hits(_shuffled(accepted, N_SHUFFLES))
-    chance = np.mean([hits(_shuffled(accepted, seed)) for seed in range(N_SHUFFLES)], axis=0)
+    draws = [accepted, *(_shuffled(accepted, seed) for seed in range(N_SHUFFLES + 1))]
+    together = [answers for draw in draws for answers in draw]  # in one call each passage is read once
+    hits = np.mean([metrics.topk_accuracy([*rows] * len(draws), texts, together, ks) for rows in found], axis=0)
+    right, *wrong, other = hits.reshape(len(draws), len(items), len(ks))
+    chance = np.mean(wrong, axis=0)
     for place, k in enumerate(ks):
         record.scores(f"top_{k}/{system}", ids, right[:, place])
         record.scores(f"top_{k} above chance/{system}", ids, (right - chance)[:, place])

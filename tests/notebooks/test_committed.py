@@ -3,10 +3,11 @@
 import re
 import subprocess
 
+import numpy as np
 import pytest
 import yaml
 
-from nbutils import paths, report
+from nbutils import data, metrics, paths, record, report
 from nbutils.errors import InputError
 
 FIXED_PACKAGES = {
@@ -31,6 +32,71 @@ def test_readme_and_page_are_what_the_records_say(tmp_path):
     readme.write_text(text.replace("| reproduced |", "| not reproduced |", 1), encoding="utf-8")
     with pytest.raises(InputError, match="report"):
         report.check("tiny", readme=readme)
+
+
+# What takeaways and notes say of scores that no claim compares: the interval of the paired difference lies above 0.
+SAID = [
+    ("01_rag", "bleu_1/RAG-Token/long-form", "bleu_1/RAG-Sequence/long-form"),
+    ("02_rag_end2end", "recall_at_1/question encoder", "recall_at_1/both encoders"),
+    ("02_rag_end2end", "recall_at_5/question encoder", "recall_at_5/both encoders"),
+    ("02_rag_end2end", "recall_at_1/passage encoder", "recall_at_1/both encoders"),
+    ("02_rag_end2end", "recall_at_5/passage encoder", "recall_at_5/both encoders"),
+    ("02_rag_end2end", "recall_at_1/old index", "recall_at_1/never"),
+    ("02_rag_end2end", "recall_at_5/old index", "recall_at_5/never"),
+    ("03_ra_dit", "exact_match/IT/k[2]", "exact_match/base/k[2]"),
+    ("03_ra_dit", "recall_at_1/frozen dense", "recall_at_1/corpus only"),
+]
+
+
+def committed(slug):
+    return record.load_record(paths.results_dir(slug, "tiny") / "record.json")
+
+
+def interval(content, one, other, keep=lambda id_: True):
+    scores = content["scores"]
+    pairs = zip(scores[one]["ids"], scores[one]["values"], scores[other]["values"], strict=True)
+    assert scores[one]["ids"] == scores[other]["ids"]
+    return metrics.bootstrap_mean(np.array([a - b for id_, a, b in pairs if keep(id_)]))[1:]
+
+
+@pytest.mark.parametrize(("slug", "one", "other"), SAID)
+def test_differences_that_the_prose_names(slug, one, other):
+    low, _ = interval(committed(slug), one, other)
+    assert low > 0
+    assert interval(committed(slug), other, one)[0] < 0  # the other way round it would fail
+
+
+def test_what_else_the_prose_of_01_says():
+    content = committed("01_rag")
+    answers = {question.id: question.answers[0] for question in data.load_dataset("factbook").questions}
+    has_number = {id_: any(map(str.isdigit, answers[id_])) for id_ in content["scores"]["entropy/first token"]["ids"]}
+    assert sum(has_number.values()) > len(has_number) / 2
+    tokens = "entropy/later tokens", "entropy/first token"
+    assert interval(content, *tokens, lambda id_: not has_number[id_])[0] > 0
+    assert interval(content, *tokens, has_number.get)[1] < 0
+    frozen, token, sequence = (content["series"][f"recall/{n}"] for n in ("frozen dense", "RAG-Token", "RAG-Sequence"))
+    for place in (frozen["x"].index(k) for k in (5, 10)):
+        assert token["low"][place] > frozen["high"][place] and sequence["y"][place] > frozen["y"][place]
+    for name in ("RAG-Token", "RAG-Sequence"):  # a text without a tri-gram scores the mean of all
+        shares = np.array(content["scores"][f"distinct_trigrams/{name}/clues"]["values"])
+        assert 0.4 <= np.unique(shares.round(9), return_counts=True)[1].max() / len(shares) <= 0.5
+    assert content["metrics"]["exact_match/tuned on 2015/holders of 2015"]["value"] == pytest.approx(0.2, abs=0.05)
+    gap = content["claims"]["01.swap_gap_as_large"]
+    assert gap["low"] < 0.61 < gap["high"]
+
+
+def test_what_else_the_prose_of_03_says():
+    content = committed("03_ra_dit")
+    for name in ("95/5 mix", "KL reversed"):
+        low, high = interval(content, f"recall_at_1/{name}", "recall_at_1/frozen dense")
+        assert low <= 0 <= high
+    for task in ("claims", "claims with a passage"):  # two seeds, one label each, a third of the claims
+        assert sorted(content["scores"][f"exact_match/RA-IT/{task}"]["values"]) == [0] * 12 + [0.5] * 24
+    costs = [
+        np.array(content["scores"][name]["values"])
+        for name in ["cost of a random passage/IT", "cost of a random passage/RA-IT"]
+    ]
+    assert np.count_nonzero(costs[0] - costs[1]) == 1 and len(costs[0]) == 32
 
 
 def test_environment_names_the_fixed_packages():

@@ -169,7 +169,7 @@ def test_padding_token_of_a_model_that_has_none(tmp_path):
 
 
 def test_an_encoder_is_not_taken_for_a_language_model(tmp_path):
-    with pytest.raises(InputError, match="is a BertModel, an encoder, which writes no text"):
+    with pytest.raises(InputError, match="is of the kind bert, an encoder: name a language model"):
         models.load_generator(checkpoints.minilm(tmp_path))
 
 
