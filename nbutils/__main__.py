@@ -1,5 +1,6 @@
 """The command line, `python -m nbutils`: run notebooks, list them, render reports, pilot, look at and import data."""
 
+import signal
 import sys
 import threading
 from collections import Counter
@@ -246,4 +247,5 @@ def import_(file, folder, split) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, lambda *_: sys.exit(130))  # click would end with 1; `run` has a handler of its own
     main()

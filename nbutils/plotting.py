@@ -252,7 +252,7 @@ def plot_bars(
         ax.plot(
             *zip(*marks, strict=True), linestyle="", marker="D", label="paper", color="white", markeredgecolor="#222222"
         )
-    ax.set_xticks(range(len(bars)), list(bars))
+    ax.set_xticks(range(len(bars)), list(bars), parse_math=False)
     ax.tick_params(axis="x", length=0)
     ax.set_xlabel(xlabel)
     ax.set_ylabel(ylabel)
@@ -272,8 +272,8 @@ def plot_heatmap(ax: Any, record: Record | Mapping[str, Any], name: str, xlabel:
         raise InputError(f"matrix {name!r} has values outside [0, 1]: a heat map shows probabilities")
     image = ax.imshow(matrix["values"], cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
     columns = [token.strip(" ").replace("\n", "\\n") or "\u2423" for token in matrix["columns"]]
-    ax.set_xticks(range(len(columns)), columns, rotation=45, ha="right", rotation_mode="anchor")
-    ax.set_yticks(range(len(matrix["rows"])), matrix["rows"])
+    ax.set_xticks(range(len(columns)), columns, parse_math=False, rotation=45, ha="right", rotation_mode="anchor")
+    ax.set_yticks(range(len(matrix["rows"])), matrix["rows"], parse_math=False)
     # White lines between the cells.
     ax.set_xticks([i + 0.5 for i in range(len(columns) - 1)], minor=True)
     ax.set_yticks([i + 0.5 for i in range(len(matrix["rows"]) - 1)], minor=True)

@@ -57,6 +57,8 @@ def _contents(scale: str, out_dir: str | Path | None) -> tuple[str, str]:
         raise InputError(f"no scale {scale!r}: use one of {', '.join(claims.SCALES)}")
     folder = _page_path(scale, out_dir).parent
     records = {path.parent.name: record.load_record(path) for path in sorted(folder.glob("*/record.json"))}
+    if not records and scale != README_SCALE:  # the README lists every claim, run or not
+        raise InputError(f"no records of scale {scale} in {folder.parent}: python -m nbutils run --scale {scale}")
     for name, content in records.items():
         if content["notebook"] != name or content["scale"] != scale:
             raise InputError(f"the record in {scale}/{name}/ is of {content['notebook']} at {content['scale']}")

@@ -106,7 +106,9 @@ def statement_items(
 
 
 def draw(records: Sequence, n: int | None, seed: int, split: str, by: str | None = None) -> list:
-    """`n` records of a split drawn by `seed` (None or more than there are: all), equally many of each value of `by`.
+    """`n` records of a split drawn by `seed` (None or more than there are: all).
+
+    With `by` equally many of each of its values, at most as many as there are of the rarest.
 
     Raises InputError for a split without records.
     """
@@ -122,7 +124,8 @@ def draw(records: Sequence, n: int | None, seed: int, split: str, by: str | None
     groups: dict[str, list] = {}
     for record in order:
         groups.setdefault(getattr(record, by), []).append(record)
-    size = None if n is None else max(1, n // len(groups))
+    rarest = min(map(len, groups.values()))
+    size = rarest if n is None else min(rarest, max(1, n // len(groups)))
     return [record for name in sorted(groups) for record in groups[name][:size]]
 
 
@@ -189,6 +192,46 @@ def record_answers(
             record.metric(
                 f"{metric}/{system}/{task}, seeds", np.mean(means), min(means), max(means), len(ids), interval
             )
+
+
+def record_diversity(
+    record: Record,
+    task: str,
+    ids: Sequence[str],
+    texts: Mapping[str, Sequence[Sequence[str]]],
+    pairs: Sequence[tuple[str, str]],
+    seed: int,
+) -> bool:
+    """Note the share of distinct tri-grams (Lewis et al. 2020, Table 5) as "distinct_trigrams/<system>/<task>".
+
+    `texts` has for each system one list a training seed, in the order of `ids`; scores are means over seeds. For each
+    (one, other) of `pairs` there is also "distinct_trigrams at equal length/<one> with <other>/<task>", of the texts of
+    `one` cut to the words that the other system's text of the item has, since the share falls with the amount of text;
+    and "distinct_trigrams mixed/...", where half of the items, drawn by `seed`, have their two texts exchanged: chance.
+    False, and nothing is noted, where some system writes no text of three tokens.
+    """
+    half = np.random.default_rng(seed).permutation(len(ids)) < len(ids) // 2
+    versions = {f"distinct_trigrams/{system}": per_seed for system, per_seed in texts.items()}
+    for pair in pairs:
+        for one, other in (pair, pair[::-1]):
+            both = list(zip(texts[one], texts[other], strict=True))
+            cut = [[_first_words(a, len(b.split())) for a, b in zip(*said, strict=True)] for said in both]
+            versions[f"distinct_trigrams at equal length/{one} with {other}"] = cut
+            versions[f"distinct_trigrams mixed/{one} with {other}"] = [np.where(half, b, a).tolist() for a, b in both]
+    try:
+        shares = {
+            name: np.mean([metrics.distinct_ngram_scores(said) for said in per_seed], axis=0)
+            for name, per_seed in versions.items()
+        }
+    except InputError:  # no tri-gram at all
+        return False
+    for name, values in shares.items():
+        record.scores(f"{name}/{task}", ids, values)
+    return True
+
+
+def _first_words(text: str, n: int) -> str:
+    return " ".join(text.split()[:n])
 
 
 def _shuffled(accepted: list[tuple[str, ...]], seed: int = 0) -> list[tuple[str, ...]]:
@@ -336,19 +379,24 @@ def counterfactual(
     """{question id: (its gold passage with another answer in place of the right one, that answer)}.
 
     The other answer is one that some question of `pool` about the same field has, drawn by `seed`. Left out are
-    questions without one, whose gold passage lacks the answer word for word, or names a second right one.
+    questions without one, whose gold passage lacks the answer as whole words, or names a second right one.
     """
     rng, found = np.random.default_rng(seed), {}
     for question, others in zip(questions, _answers_of_others(questions, pool), strict=True):
         passage = corpus[question.gold_passages[0]]
-        answer = next((text for text in question.answers if text in passage.text), None)
+        answer = next((text for text in question.answers if _whole(text).search(passage.text)), None)
         if answer is None or not others:
             continue
         other = others[rng.integers(len(others))]
-        text = passage.text.replace(answer, other)
-        if not any(right in text or right in other for right in question.answers):
+        text = _whole(answer).sub(lambda _, other=other: other, passage.text)
+        if not any(_whole(right).search(text) or right in other for right in question.answers):
             found[question.id] = Passage(passage.title, text), other
     return found
+
+
+def _whole(answer: str) -> re.Pattern:
+    """Finds the answer as whole words: "3" is not in "1,350", nor "Man" in "Oman"."""
+    return re.compile(rf"(?<![\w.,]){re.escape(answer)}(?![.,]?\w)")
 
 
 def choices(questions: Sequence[Question], pool: Sequence[Question], n_choices: int, seed: int) -> dict[str, list[str]]:
@@ -366,9 +414,9 @@ def choices(questions: Sequence[Question], pool: Sequence[Question], n_choices: 
 
 
 def _answers_of_others(questions: Sequence[Question], pool: Sequence[Question]) -> list[list[str]]:
-    """For each question the first answers in `pool` to the same field that are not among its own."""
+    """For each question the first answers in `pool` to the same field that are not its own; none without a field."""
     by_field: dict[str, dict[str, None]] = {}
-    for question in pool:
+    for question in (question for question in pool if question.field):
         by_field.setdefault(question.field, {})[question.answers[0]] = None
     return [[text for text in by_field.get(q.field, ()) if text not in q.answers] for q in questions]
 

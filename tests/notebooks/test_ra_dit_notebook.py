@@ -102,6 +102,14 @@ def test_questions_alone_and_without_gold_passages_will_do(parameters, tmp_path)
     assert not any(name.startswith(("recall", "mass")) or "claims" in name for name in found["scores"])
 
 
+@pytest.mark.slow
+@pytest.mark.notebook
+def test_passages_without_titles_will_do(parameters, base, tmp_path):
+    untitled = notebook_runs.without_titles(parameters["dataset"], tmp_path / "untitled")
+    found = notebook_runs.results(NOTEBOOK, tmp_path / "out", **{**parameters, "dataset": untitled})
+    assert found["scores"].keys() == base["scores"].keys()
+
+
 @pytest.mark.slow  # several minutes: the suite has twelve
 @pytest.mark.notebook
 @pytest.mark.parametrize("name", ["seed", "dataset", "generator", "n_seeds", "tuning_steps", "retriever_steps"])

@@ -35,7 +35,8 @@ def test_the_method_cells_are_what_the_library_computes():
 @pytest.mark.notebook
 def test_smoke_with_the_embedded_models(tmp_path):
     figures = {"learning", "questions", "passages", "posterior", "verification", "generation", "index_swap"}
-    notebook_runs.check_smoke(NOTEBOOK, tmp_path, figures)
+    too_few = ("01.posterior_flattens", "01.answers_without_evidence")
+    notebook_runs.check_smoke(NOTEBOOK, tmp_path, figures, too_few)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import notebook_runs
 import numpy as np
 import pytest
 
-from nbutils import claims, metrics, paths, record, run
+from nbutils import claims, data, metrics, paths, record, run
 
 NOTEBOOK = paths.NOTEBOOKS / "00_start_here.ipynb"
 
@@ -105,10 +105,23 @@ def test_every_parameter_changes_the_record(small, tmp_path, name):
 
 
 @pytest.mark.notebook
-def test_a_seq2seq_generator_runs_too(small, tmp_path):
+def test_a_seq2seq_generator_and_passages_without_titles_will_do(small, tmp_path):
     parameters, _, base, _ = small
-    bart = results(tmp_path / "out", **{**parameters, "generator": checkpoints.bart(tmp_path / "bart", positions=1024)})
+    untitled = notebook_runs.without_titles(parameters["dataset"], tmp_path / "untitled")
+    generator = checkpoints.bart(tmp_path / "bart", positions=1024)
+    bart = results(tmp_path / "out", **{**parameters, "dataset": untitled, "generator": generator})
     assert bart["scores"].keys() == base["scores"].keys()
+
+
+@pytest.mark.notebook
+def test_a_data_set_without_test_questions_is_refused_in_one_line(small, tmp_path):
+    parameters, _, _, _ = small
+    whole = data.read_folder(parameters["dataset"])
+    train = [question for question in whole.questions if question.split == "train"]
+    data.write_folder(tmp_path / "train", data.Dataset("train", whole.corpus, train))
+    with pytest.raises(run.NotebookFailed, match="no question of kind 'any' in split 'test'") as failure:
+        results(tmp_path / "out", **{**parameters, "dataset": str(tmp_path / "train")})
+    assert len(str(failure.value).splitlines()) == 1
 
 
 @pytest.mark.notebook

@@ -115,6 +115,13 @@ def test_bars_and_error_bars_are_the_records_numbers(record):
     assert not [line for line in ax.lines if line.get_label() == "paper"]
 
 
+def test_a_dollar_sign_in_a_readers_label_is_no_formula(record):
+    fig, ax = plt.subplots(figsize=plotting.DOUBLE)
+    plotting.plot_bars(ax, record, {"US$ {a $": BARS["k = 1"], "US$": BARS["always"]}, "kind", "recall")
+    plotting.legend_above(fig)
+    plotting.save_figure(fig, "dollars", record, "Labels that would not parse.")
+
+
 def test_a_papers_value_stands_over_its_bar(record):
     fig, ax = plt.subplots(figsize=plotting.DOUBLE)
     plotting.plot_bars(ax, record, BARS, "cut-off", "recall", paper={"k = 1": {"Dense": 0.784, "BM25": 0.591}})

@@ -117,6 +117,10 @@ def test_draws_are_seeded_of_one_split_and_balanced():
     assert len(tasks.draw(rows, None, 0, "test")) == 60
     balanced = tasks.draw(rows, 15, 0, "test", by="label")
     assert [sum(row.label == label for row in balanced) for label in tasks.LABEL_ANSWERS] == [5, 5, 5]
+    # Of the 60, 10 each are refuted and without evidence: neither all nor many are more of the others than of these.
+    for n in (None, 45):
+        balanced = tasks.draw(rows, n, 0, "test", by="label")
+        assert [sum(row.label == label for row in balanced) for label in tasks.LABEL_ANSWERS] == [10, 10, 10]
     with pytest.raises(InputError, match="no records in split 'dev'"):
         tasks.draw(rows, 5, 0, "dev")
 
@@ -181,6 +185,28 @@ def test_shuffled_answers_are_never_right_by_accident():
     assert record["metrics"]["exact_match/RAG/offices, shuffled answers"]["value"] == 0
     plain = np.random.default_rng(0).permutation(40)
     assert any(holders[i] == holder for i, holder in zip(plain, holders, strict=True))
+
+
+def test_diversity_at_equal_length_and_with_its_texts_exchanged():
+    """One system says the same all the time, the other writes new words, more of them."""
+    rng = np.random.default_rng(0)
+    new = [" ".join(f"w{word}" for word in rng.integers(10_000, size=12)) for _ in range(40)]
+    same = ["the flag of this country"] * 40
+    record, ids = Record("00_start_here", "smoke", 0, {}, {}), [f"q{i}" for i in range(40)]
+    texts = {"new": [new, new], "same": [same, same], "longer": [[text + " and so on" for text in new]] * 2}
+    pairs = (("new", "same"), ("new", "longer"))
+    assert tasks.record_diversity(record, "clues", ids, texts, pairs, seed=0)
+    value = {name: metric["value"] for name, metric in record["metrics"].items()}
+    assert value["distinct_trigrams/new/clues"] > 0.99
+    assert value["distinct_trigrams/same/clues"] == pytest.approx(3 / (3 * 40))
+    assert value["distinct_trigrams/longer/clues"] < 0.95  # "and so on" again and again
+    cut = (value[f"distinct_trigrams at equal length/{name}/clues"] for name in ("new with longer", "longer with new"))
+    assert next(cut) == next(cut)  # the same words are left
+    one, other = (value[f"distinct_trigrams mixed/{name}/clues"] for name in ("new with same", "same with new"))
+    assert abs(one - other) < 0.1 < value["distinct_trigrams/new/clues"] - value["distinct_trigrams/same/clues"]
+    count = len(record["scores"])
+    assert not tasks.record_diversity(record, "none", ids, {**texts, "new": [new, ["no more"] * 40]}, pairs, seed=0)
+    assert len(record["scores"]) == count
 
 
 # Instruction tuning
@@ -271,6 +297,14 @@ def test_planted_answers_and_options():
     second = Question("q6", "?", ("Lima", "Cuzco"), ("p1",), field="capital")  # its other answer would remain
     assert tasks.counterfactual([second], LAND, pool, 0) == {}
     assert tasks.choices([lima, sol], pool, 2, 0) == {"q1": ["Lima", "N'Djamena"]}
+    # Whole words alone: "3" is no part of another number, nor of a decimal one.
+    area, other = asked("q7", "?", "3", "p3", "area"), asked("q8", "?", "7", "p1", "area")
+    sea = {**LAND, "p3": Passage("Sea", "Area: 3 sq km of 1,350 in all, 0.3 of it land, 3.5 deep, 3,000 wide; 3.")}
+    planted = tasks.counterfactual([area], sea, [area, other], 0)
+    assert planted["q7"][0].text == "Area: 7 sq km of 1,350 in all, 0.3 of it land, 3.5 deep, 3,000 wide; 7."
+    # Of questions without a field nobody knows which answers are of the same sort.
+    open_ended = [asked("q9", "?", "Lima", "p1", ""), asked("q10", "?", "franc", "p2", "")]
+    assert tasks.counterfactual(open_ended, LAND, open_ended, 0) == tasks.choices(open_ended, open_ended, 2, 0) == {}
     assert tasks.choices([lima], pool, 3, 0) == {}
 
 
