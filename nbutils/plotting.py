@@ -171,7 +171,7 @@ def plot_curves(
     which its label says. Raises InputError for a method without a colour, a series that is not in the record, and one
     that does not fit within `limits`.
     """
-    from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
+    from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, ScalarFormatter
 
     xs: set[float] = set()
     for method, name in curves.items():
@@ -194,6 +194,8 @@ def plot_curves(
         xlabel = f"{xlabel} (log scale)" if xlabel else xlabel
     if len(xs) <= 5:
         ax.xaxis.set_major_locator(FixedLocator(sorted(xs)))
+    elif not log_x and all(float(x).is_integer() for x in xs):
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))  # no half steps and no half passages
     ax.set_xlabel(xlabel)
     ax.set_ylabel(ylabel)
     ax.set_ylim(*limits)
