@@ -124,9 +124,11 @@ def _bounds(where: str, rule: Any) -> tuple[float, float, bool, bool]:
 
 
 def verdict(value: float, low: float, high: float, rule: Mapping[str, Any]) -> str:
-    """The verdict word: `rule` holds on all of [low, high] (reproduced), none (not reproduced) or part (inconclusive).
+    """The verdict word: `rule` holds on all of [low, high] (reproduced), the interval lies beyond its limit (not
+    reproduced), or neither (inconclusive).
 
-    `rule` is {"ordering": "> 0"} (or >=, <, <=) or {"interval": [lowest, highest]}, both ends included.
+    `rule` is {"ordering": "> 0"} (or >=, <, <=) or {"interval": [lowest, highest]}, both ends included. What ends at the
+    limit is not beyond it: where few questions differ, resamples of equal ones alone put the end there.
     `value` is the estimate within its 95 % interval [low, high]; it decides nothing, but must be a number.
     Raises InputError for a malformed rule and for an interval that is not finite or not in order.
     """
@@ -137,9 +139,7 @@ def verdict(value: float, low: float, high: float, rule: Mapping[str, Any]) -> s
     below = high <= highest if highest_allowed else high < highest
     if above and below:
         return REPRODUCED
-    all_under = high < lowest if lowest_allowed else high <= lowest
-    all_over = low > highest if highest_allowed else low >= highest
-    return NOT_REPRODUCED if all_under or all_over else INCONCLUSIVE
+    return NOT_REPRODUCED if high < lowest or low > highest else INCONCLUSIVE
 
 
 def judge(claim: Mapping[str, Any], scores: Mapping[str, Mapping[str, Any]], scale: str) -> dict:

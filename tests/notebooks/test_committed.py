@@ -53,8 +53,10 @@ SAID = [
     ("02_rag_end2end", "recall_at_5/passage encoder", "recall_at_5/both encoders"),
     ("02_rag_end2end", "recall_at_1/old index", "recall_at_1/never"),
     ("02_rag_end2end", "recall_at_5/old index", "recall_at_5/never"),
-    ("03_ra_dit", "exact_match/IT/k[2]", "exact_match/base/k[2]"),
-    ("03_ra_dit", "recall_at_1/frozen dense", "recall_at_1/corpus only"),
+    ("03_ra_dit", "recall_at_1/τ = 0.001", "recall_at_1/R-ft"),
+    ("03_ra_dit", "recall_at_1/frozen dense", "recall_at_1/τ = 0.1"),
+    ("03_ra_dit", "exact_match/IT/planted answer", "exact_match/base/planted answer"),
+    ("03_ra_dit", "exact_match/RA-IT/planted answer", "exact_match/base/planted answer"),
 ]
 
 
@@ -100,16 +102,20 @@ def test_what_else_the_prose_of_01_says():
 
 def test_what_else_the_prose_of_03_says():
     content = committed("03_ra_dit")
-    for name in ("95/5 mix", "KL reversed"):
+    scores, metric = content["scores"], content["metrics"]
+    for name in ("95/5 mix", "corpus only", "KL reversed"):
         low, high = interval(content, f"recall_at_1/{name}", "recall_at_1/frozen dense")
         assert low <= 0 <= high
-    for task in ("claims", "claims with a passage"):  # two seeds, one label each, a third of the claims
-        assert sorted(content["scores"][f"exact_match/RA-IT/{task}"]["values"]) == [0] * 12 + [0.5] * 24
-    costs = [
-        np.array(content["scores"][name]["values"])
-        for name in ["cost of a random passage/IT", "cost of a random passage/RA-IT"]
-    ]
-    assert np.count_nonzero(costs[0] - costs[1]) == 1 and len(costs[0]) == 32
+    for reader in ("IT", "RA-IT", "RA-DIT"):  # tuning gains less in token F1, by about a third
+        gains = [
+            np.subtract(*(scores[f"{name}/{system}/k[2]"]["values"] for system in (reader, "base")))
+            for name in ("exact_match", "token_f1")
+        ]
+        assert metrics.bootstrap_mean(gains[0] - gains[1])[1] > 0
+        assert gains[1].mean() == pytest.approx(2 / 3 * gains[0].mean(), rel=0.1)
+    few_shot = [scores[f"exact_match/{name}/few-shot, 1"]["values"] for name in ("RA-IT", "IT")]
+    assert np.abs(np.subtract(*few_shot)).tolist().count(0.5) == 1 and np.abs(np.subtract(*few_shot)).sum() == 0.5
+    assert metric["exact_match/RA-IT/claims with a passage"]["n"] == 36
 
 
 def test_environment_names_the_fixed_packages():
