@@ -127,8 +127,8 @@ def verdict(value: float, low: float, high: float, rule: Mapping[str, Any]) -> s
     """The verdict word: `rule` holds on all of [low, high] (reproduced), the interval lies beyond its limit (not
     reproduced), or neither (inconclusive).
 
-    `rule` is {"ordering": "> 0"} (or >=, <, <=) or {"interval": [lowest, highest]}, both ends included. What ends at the
-    limit is not beyond it: where few questions differ, resamples of equal ones alone put the end there.
+    `rule` is {"ordering": "> 0"} (or >=, <, <=) or {"interval": [lowest, highest]}, both ends included. What ends at
+    the limit is not beyond it: where few questions differ, resamples of equal ones alone put the end there.
     `value` is the estimate within its 95 % interval [low, high]; it decides nothing, but must be a number.
     Raises InputError for a malformed rule and for an interval that is not finite or not in order.
     """
