@@ -16,6 +16,7 @@ NOT_REPRODUCED = "not reproduced"
 INCONCLUSIVE = "inconclusive"
 NOT_TESTED = "not tested at this scale"
 SCALES = ("smoke", "tiny", "gpu", "paper")  # in rising order
+FEWEST = 6  # questions off the rule's limit that decide a claim: of 5, all fall on one side by chance in 2/2**5 = 6 %
 
 _TEXTS = ("paper", "where", "sentence", "paper_values", "min_scale")
 _REQUIRED = (*_TEXTS, "quantity", "rule", "null")
@@ -150,6 +151,8 @@ def judge(claim: Mapping[str, Any], scores: Mapping[str, Mapping[str, Any]], sca
     trend over three or more, paired by question id. The trend is the slope of the least-squares line through a
     question's scores at steps 0, 1, 2, ..., whatever K stands at each: a linear contrast, the change per step. Scores
     that do not differ at all have trend 0, so that "> 0" is the rule that can fail; ">= 0" holds on their null too.
+    A bootstrap sees no difference that is rarer than its sample, so that fewer than FEWEST questions whose value is not
+    the rule's limit itself decide nothing (the sign test's least number): the verdict is "inconclusive".
     Below the claim's min_scale (and so always at smoke) the value is computed, but the verdict is "not tested at this
     scale".
     Raises InputError when a score is missing, when the scores to be paired have different questions, and when
@@ -160,9 +163,12 @@ def judge(claim: Mapping[str, Any], scores: Mapping[str, Mapping[str, Any]], sca
     tested = SCALES.index(scale) >= SCALES.index(claim["min_scale"])
     outcomes = []
     for key in ("quantity", "null"):
-        value, low, high, n = _measured(f"claim {claim['id']}: {key}", claim[key], scores)
+        values = _values(f"claim {claim['id']}: {key}", claim[key], scores)
+        value, low, high = metrics.bootstrap_mean(values)
         word = verdict(value, low, high, claim["rule"]) if tested else NOT_TESTED
-        outcomes.append({"verdict": word, "value": value, "low": low, "high": high, "n": n})
+        if key == "quantity" and tested and _n_telling(values, claim["rule"]) < FEWEST:
+            word = INCONCLUSIVE
+        outcomes.append({"verdict": word, "value": value, "low": low, "high": high, "n": len(values)})
     outcome, null = outcomes
     if null["verdict"] == REPRODUCED:
         raise InputError(
@@ -180,10 +186,14 @@ def interval_text(outcome: Mapping[str, float], sign: str = "+") -> str:
     return f"{value:{sign}{form}} [{low:{form}}, {high:{form}}]"
 
 
-def _measured(
-    where: str, quantity: Mapping[str, Any], scores: Mapping[str, Mapping[str, Any]]
-) -> tuple[float, float, float, int]:
-    """(value, low, high, n) of a quantity."""
+def _n_telling(values: np.ndarray, rule: Mapping[str, Any]) -> int:
+    """How many questions do not lie on the limit of the rule (of two limits the one on which more lie)."""
+    limits = [limit for limit in _bounds("rule", rule)[:2] if math.isfinite(limit)]
+    return min(int(np.count_nonzero(values != limit)) for limit in limits)
+
+
+def _values(where: str, quantity: Mapping[str, Any], scores: Mapping[str, Mapping[str, Any]]) -> np.ndarray:
+    """The quantity of each question, (n,)."""
     kind, names = next(iter(quantity.items()))
     names = [names] if kind == "mean" else names
     for name in names:
@@ -195,7 +205,7 @@ def _measured(
         if row.keys() != rows[0].keys():
             raise InputError(f"{where}: {names[0]!r} and {name!r} are scores of different questions")
     values = np.array([[row[question] for row in rows] for question in ids])
-    return *metrics.bootstrap_mean(_per_question(kind, values)), len(ids)
+    return _per_question(kind, values)
 
 
 def _per_question(kind: str, values: np.ndarray) -> np.ndarray:

@@ -176,6 +176,15 @@ def first_alarm(hits: Sequence[float], expected: float, drop: float, patience: f
     return None
 
 
+@dataclass(frozen=True)
+class Stream:
+    """Questions about facts that change, week by week."""
+
+    asked: np.ndarray  # (W, questions a week) the fact that is asked for
+    scores: np.ndarray  # (W, questions a week) the answer's score
+    updates: list[int]  # weeks at whose end all facts were brought up to date
+
+
 def drift(
     changes: Sequence[float],
     hits: np.ndarray,
@@ -183,8 +192,8 @@ def drift(
     a_week: int,
     seed: int,
     alarm: tuple[float, float, float] | None = None,
-) -> tuple[np.ndarray, list[int]]:
-    """Scores of a stream of questions about facts that change, (W, `a_week`), and the weeks of updates.
+) -> Stream:
+    """A stream of questions about facts that change.
 
     Fact o has a new value from week `changes[o]` on (infinity: never). `hits[i, t, o]` is the score of the answer of a
     system with the old (i = 0) or new (i = 1) value while the old (t = 0) or new (t = 1) one is true. Each week
@@ -196,13 +205,14 @@ def drift(
         raise InputError(
             f"hits {hits.shape} of {len(changes)} facts: give (2, 2, facts), and at least a week and question"
         )
-    updated, since, rows, updates = -1, [], [], []
+    updated, since, facts, rows, updates = -1, [], [], [], []
     for week in range(n_weeks):
         asked = rng.integers(len(changes), size=a_week)
         scores = hits[(changes[asked] <= updated).astype(int), (changes[asked] <= week).astype(int), asked]
+        facts.append(asked)
         rows.append(scores)
         since += (scores >= 0.5).tolist()
         if alarm is not None and first_alarm(since, *alarm) is not None:
             updated, since = week, []
             updates.append(week)
-    return np.array(rows), updates
+    return Stream(np.array(facts), np.array(rows), updates)

@@ -583,7 +583,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             n_train=None,
             n_docs=10,
             n_docs_eval=(1, 10, 15, 50),
-            train_steps=12_000,  # about ten passes over the 79,168 training questions of NQ
+            train_steps=12_000,  # about ten passes over the 79,169 training questions of NQ
             warmup_steps=500,
         ),
     },

@@ -208,6 +208,19 @@ def test_planted_fault_a_claim_that_its_null_passes_too_is_refused(load):
     assert judge(claim, passing, "smoke")["verdict"] == "not tested at this scale"
 
 
+def test_fewer_than_six_questions_that_differ_decide_nothing(load):
+    (claim,) = load(GOOD).values()
+    for n_differing, word in {4: "inconclusive", 5: "inconclusive", 6: "reproduced"}.items():
+        dense = np.zeros(200)
+        dense[:n_differing] = 0.5  # one seed of two
+        outcome = judge(claim, scores(Dense=dense, BM25=np.zeros(200), shuffled=np.zeros(200)), "tiny")
+        assert outcome["low"] > 0 and outcome["verdict"] == word  # the bootstrap alone would say reproduced
+    # 200 questions without any difference do say that it is not as large as 0.05.
+    (claim,) = load(GOOD.replace("> 0", "< 0.05")).values()
+    found = scores(Dense=np.zeros(200), BM25=np.zeros(200), shuffled=np.ones(200))
+    assert judge(claim, found, "tiny")["verdict"] == "reproduced"
+
+
 def test_large_numbers_are_shown_in_powers_of_ten():
     assert interval_text({"value": 0.12, "low": -0.05, "high": 0.3}) == "+0.120 [-0.050, 0.300]"
     assert interval_text({"value": 0.12, "low": 0.05, "high": 0.3}, sign="") == "0.120 [0.050, 0.300]"
@@ -216,7 +229,7 @@ def test_large_numbers_are_shown_in_powers_of_ten():
 
 def test_below_its_scale_a_claim_is_computed_but_not_judged(load):
     (claim,) = load(GOOD.replace("min_scale: tiny", "min_scale: gpu")).values()
-    found = scores(Dense=[1, 1, 1, 0], BM25=[0, 0, 0, 0], shuffled=[0, 0, 0, 0])
+    found = scores(Dense=[1] * 9 + [0] * 3, BM25=[0] * 12, shuffled=[0] * 12)
     words = {scale: judge(claim, found, scale)["verdict"] for scale in SCALES}
     untested = "not tested at this scale"
     assert words == {"smoke": untested, "tiny": untested, "gpu": "reproduced", "paper": "reproduced"}

@@ -144,12 +144,16 @@ def test_a_stream_that_is_never_updated_decays_and_an_alarm_repairs_it():
     changes = np.full(40, 10.0)
     hits = np.zeros((2, 2, 40))
     hits[0, 0] = hits[1, 1] = 1  # right as long as the value is that of the day
-    never, none = decision.drift(changes, hits, 30, 5, seed=0)
-    assert none == [] and never[:10].mean() == 1 and never[10:].mean() == 0
-    repaired, updates = decision.drift(changes, hits, 30, 5, seed=0, alarm=(0.95, 0.4, 100))
-    assert updates == [10] and repaired[10].mean() == 0 and repaired[11:].mean() == 1
-    still, quiet = decision.drift(np.full(40, np.inf), hits, 30, 5, seed=0, alarm=(0.95, 0.4, 100))
-    assert quiet == [] and still.mean() == 1
+    never = decision.drift(changes, hits, 30, 5, seed=0)
+    assert never.updates == [] and never.scores[:10].mean() == 1 and never.scores[10:].mean() == 0
+    assert never.asked.shape == never.scores.shape == (30, 5) and never.asked.max() < 40
+    repaired = decision.drift(changes, hits, 30, 5, seed=0, alarm=(0.95, 0.4, 100))
+    assert repaired.updates == [10] and repaired.scores[10].mean() == 0 and repaired.scores[11:].mean() == 1
+    still = decision.drift(np.full(40, np.inf), hits, 30, 5, seed=0, alarm=(0.95, 0.4, 100))
+    assert still.updates == [] and still.scores.mean() == 1
+    # Planted fault: a refresh that brings the old knowledge again repairs nothing.
+    idle = decision.drift(changes, np.stack([hits[0], hits[0]]), 30, 5, seed=0, alarm=(0.95, 0.4, 100))
+    assert idle.updates and (idle.scores == never.scores).all()
 
 
 def test_a_stream_of_the_wrong_shape():
