@@ -34,6 +34,8 @@ def test_readme_and_page_are_what_the_records_say(tmp_path):
         report.check("tiny", readme=readme)
 
 
+OTHERS = ("prompting", "fine-tuned", "RAG", "RAG, tuned retriever")  # than fine-tuned + RAG
+
 # What takeaways and notes say of scores that no claim compares: the interval of the paired difference lies above 0.
 SAID = [
     ("01_rag", "exact_match/RAG-Token, K[3]/questions", "exact_match/RAG-Token, K[2]/questions"),
@@ -50,10 +52,26 @@ SAID = [
     ("02_rag_end2end", "recall_at_5/question encoder", "recall_at_5/both encoders"),
     ("02_rag_end2end", "recall_at_5/passage encoder", "recall_at_5/both encoders"),
     ("02_rag_end2end", "recall_at_5/old index", "recall_at_5/never"),
+    ("01_rag", "bleu_1/RAG-Sequence, one passage/long-form", "bleu_1/RAG-Sequence/long-form"),
+    ("01_rag", "rouge_l/RAG-Sequence, one passage/long-form", "rouge_l/RAG-Sequence/long-form"),
+    (
+        "01_rag",
+        "distinct_trigrams at equal length/RAG-Token with RAG-Sequence/clues",
+        "distinct_trigrams at equal length/RAG-Sequence with RAG-Token/clues",
+    ),
     ("03_ra_dit", "recall_at_1/τ = 0.001", "recall_at_1/R-ft"),
     ("03_ra_dit", "recall_at_1/frozen dense", "recall_at_1/τ = 0.1"),
     ("03_ra_dit", "exact_match/IT/planted answer", "exact_match/base/planted answer"),
     ("03_ra_dit", "exact_match/RA-IT/planted answer", "exact_match/base/planted answer"),
+    *(("08_rag_or_finetune", f"unsupported/{name}", "unsupported/fine-tuned + RAG") for name in OTHERS),
+    *(("08_rag_or_finetune", "in its source/fine-tuned + RAG", f"in its source/{name}") for name in OTHERS),
+    ("08_rag_or_finetune", "FLOPs/RAG", "FLOPs/fine-tuned + RAG"),
+    ("08_rag_or_finetune", "update FLOPs/RAG, every passage", "update FLOPs/fine-tuned"),
+    (
+        "08_rag_or_finetune",
+        "exact_match/fine-tuned/other words",
+        "exact_match/fine-tuned on other facts/other words",
+    ),
 ]
 
 
@@ -88,6 +106,18 @@ def test_what_else_the_prose_of_01_says():
         low, high = interval(content, *pair)
         assert low <= 0 <= high
     metric = content["metrics"]
+    for name in ("RAG-Sequence", "RAG-Token"):  # without two kinds of question the gain among ten passages is open
+        low, high = interval(
+            content, f"recall_at_10/{name}", "recall_at_10/frozen dense", lambda id_: "-heritage" not in id_
+        )
+        assert low <= 0 <= high
+    for name in ("RAG-Sequence", "random passage", "closed-book, tuned"):  # guesses
+        assert metric[f"exact_match/{name}/no passage holds it"]["n"] <= 46
+    guessed = metric["exact_match/random passage/no passage holds it"]["value"]
+    assert guessed >= metric["exact_match/RAG-Sequence/no passage holds it"]["value"]
+    for name in ("closed-book, tuned", "RAG-Sequence", "RAG-Token"):  # clues agree no more with their own reference
+        low, high = interval(content, f"bleu_1/{name}/clues", f"bleu_1/{name}/clues, shuffled answers")
+        assert low <= 0 <= high
     for name in ("closed-book, tuned", "RAG-Sequence", "frozen dense", "BM25"):  # chance is a third
         verified = metric[f"exact_match/{name}/verification"]
         assert verified["low"] <= 1 / 3 <= verified["high"]
@@ -110,9 +140,25 @@ def test_what_else_the_prose_of_03_says():
         ]
         assert metrics.bootstrap_mean(gains[0] - gains[1])[1] > 0
         assert gains[1].mean() == pytest.approx(2 / 3 * gains[0].mean(), rel=0.1)
+    gold = "gold passage"  # as the planted answer of a passage, so the right one
+    assert interval(content, f"exact_match/RA-IT/{gold}", f"exact_match/base/{gold}")[0] > 0
     few_shot = [scores[f"exact_match/{name}/few-shot, 1"]["values"] for name in ("RA-IT", "IT")]
     assert np.abs(np.subtract(*few_shot)).tolist().count(0.5) == 1 and np.abs(np.subtract(*few_shot)).sum() == 0.5
     assert metric["exact_match/RA-IT/claims with a passage"]["n"] == 36
+
+
+def test_what_else_the_prose_of_08_says():
+    content = committed("08_rag_or_finetune")
+    reversed_gain = content["metrics"]["gain/reversed"]
+    assert reversed_gain["low"] <= 0 <= reversed_gain["high"]
+    winners = content["matrices"]["winner/data size"]
+    systems = ["prompting", "fine-tuned", "RAG", "RAG, tuned retriever", "fine-tuned + RAG"]
+    by_size = dict(zip(winners["rows"], winners["values"], strict=True))
+    for size, system in {"0": "RAG", "64": "fine-tuned + RAG", "256": "fine-tuned + RAG"}.items():
+        assert set(by_size[size]) == {systems.index(system)}  # however often facts change
+    by_volume = dict(zip(*(content["matrices"]["winner/volume"][key] for key in ("rows", "values")), strict=True))
+    assert set(by_volume["100"]) == {systems.index("RAG")}
+    assert content["series"]["learning/fine-tuned + RAG"]["x"][-2:] == [64, 256]
 
 
 def test_environment_names_the_fixed_packages():
