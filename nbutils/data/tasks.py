@@ -8,7 +8,6 @@ import numpy as np
 
 from nbutils.data.schema import CLAIM_LABELS, Claim, Clue, Passage, Question
 from nbutils.errors import InputError
-from nbutils.factbook import with_article
 
 LABEL_ANSWERS = dict(zip(CLAIM_LABELS, ("true", "false", "unknown"), strict=True))
 
@@ -61,6 +60,8 @@ def clue_items(clues: Sequence[Clue]) -> list[Example]:
     As on the show the clue has a category, here what stands before its colon ("The flag of this country"); without it
     a country's clues could not be told apart.
     """
+    from nbutils.factbook import with_article
+
     items = []
     for clue in clues:
         category, colon, text = clue.text.partition(": ")

@@ -1,6 +1,6 @@
 """TODO"""
 
-from nbutils.rag.beam_search import MIXED_LOGITS, beam_search, rag_token_generate, rag_token_generate_at
+from nbutils.rag.beam_search import rag_token_generate, rag_token_generate_at
 from nbutils.rag.candidates import (
     Candidates,
     best_answer,
@@ -9,13 +9,7 @@ from nbutils.rag.candidates import (
     scatter_prior,
     sequence_candidates,
 )
-from nbutils.rag.likelihoods import (
-    answer_logprobs_by_passage,
-    answer_token_logprobs,
-    prompts_key,
-    require_prompts,
-    require_search,
-)
+from nbutils.rag.likelihoods import answer_logprobs_by_passage, answer_token_logprobs
 from nbutils.rag.losses import (
     DIRECTIONS,
     REDUCTIONS,

@@ -8,6 +8,7 @@ from nbutils import generation
 from nbutils.cache import cached_json
 from nbutils.errors import InputError
 from nbutils.generation import (
+    Prefix,
     compile_for,
     copy_cache,
     decode_step,

@@ -8,25 +8,24 @@ from dataclasses import replace
 from typing import Any
 
 from nbutils.models import Encoder, Generator
-from nbutils.training.loop import Run
+from nbutils.training.settings import TrainingSettings
 
 # Attention and MLP projections, by their names in Llama, Gemma, Mistral and Qwen, then those of BART.
 LORA_TARGETS = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "out_proj", "fc1", "fc2"}
 LORA_SCALE = 2  # lora_alpha / lora_rank
 
 
-def trainable_generator(job: Run) -> tuple[Generator, Any]:
+def trainable_generator(generator: Generator, settings: TrainingSettings, seed: int) -> tuple[Generator, Any]:
     """A copy of the generator, and the module whose parameters that need a gradient are to be trained."""
     import torch
 
-    settings = job.settings
     if settings.lora_rank is None:
-        model = copy.deepcopy(job.generator.model)
-        return replace(job.generator, model=model), model.requires_grad_(True).eval()
-    n_layers = job.generator.model.config.num_hidden_layers
+        model = copy.deepcopy(generator.model)
+        return replace(generator, model=model), model.requires_grad_(True).eval()
+    n_layers = generator.model.config.num_hidden_layers
     top = list(range(n_layers - (settings.lora_layers or n_layers), n_layers))
-    model = _copy_of_layers(job.generator, top).eval()
-    generator = replace(job.generator, model=model)
+    model = _copy_of_layers(generator, top).eval()
+    generator = replace(generator, model=model)
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # peft imports it, and it misses what nobody asked for
     import peft
 
@@ -38,7 +37,7 @@ def trainable_generator(job: Run) -> tuple[Generator, Any]:
     )
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # between peft and transformers
-        torch.manual_seed(job.seed)
+        torch.manual_seed(seed)
         return generator, peft.get_peft_model(model, config).eval()
 
 

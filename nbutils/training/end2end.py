@@ -17,18 +17,12 @@ from nbutils.files import atomic_path, sha256_file
 from nbutils.models import Encoder, Generator
 from nbutils.retrieval import DenseIndex
 from nbutils.training.checkpoints import run_folder
+from nbutils.training.checks import require_index, require_marginal, require_settings
 from nbutils.training.launch import carry_out
 from nbutils.training.loop import Run
 from nbutils.training.rag import embed_texts, nearest_passages, rag_gradients
 from nbutils.training.refresh import collect, start_actors, stop_actors, submit
-from nbutils.training.settings import (
-    TOWERS,
-    History,
-    TrainingSettings,
-    require_index,
-    require_marginal,
-    require_settings,
-)
+from nbutils.training.settings import TOWERS, History, TrainingSettings
 
 
 def train_end2end(

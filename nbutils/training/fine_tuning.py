@@ -7,9 +7,10 @@ from nbutils import generation
 from nbutils.errors import InputError
 from nbutils.models import Generator, batches_by_length
 from nbutils.training.checkpoints import run_folder
+from nbutils.training.checks import require_answers, require_settings
 from nbutils.training.launch import carry_out
 from nbutils.training.loop import Run
-from nbutils.training.settings import History, TrainingSettings, require_answers, require_settings
+from nbutils.training.settings import History, TrainingSettings
 
 
 def fine_tune(

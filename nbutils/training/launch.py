@@ -28,7 +28,7 @@ def carry_out(job: Run, n_processes: int) -> tuple[Generator | None, dict[str, E
             state = read_state(job.folder)
     tuned, learned = None, {}
     if job.generator is not None:
-        tuned, trained = trainable_generator(job)
+        tuned, trained = trainable_generator(job.generator, job.settings, job.seed)
         load_tensors(state["tensors"], "generator", trained)
         if job.settings.lora_rank is not None and not is_quantized(tuned):  # 4-bit weights would lose what is merged in
             tuned = replace(tuned, model=trained.merge_and_unload())

@@ -40,7 +40,7 @@ def train(accelerator, job: Run) -> None:
 
     settings, device, generator, autocast, parts = job.settings, run_device(job), None, None, {}
     if job.generator is not None:
-        generator, parts["generator"] = trainable_generator(job)
+        generator, parts["generator"] = trainable_generator(job.generator, job.settings, job.seed)
         for parameter in trained_parameters(parts["generator"]).values():
             parameter.data = parameter.data.float()  # in bfloat16 most updates would be rounded away
         dtype = job.generator.model.dtype

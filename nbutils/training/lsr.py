@@ -11,10 +11,11 @@ from nbutils.files import sha256_text
 from nbutils.models import Encoder
 from nbutils.retrieval import DenseIndex
 from nbutils.training.checkpoints import SOURCES
+from nbutils.training.checks import require_index, require_settings
 from nbutils.training.launch import carry_out
 from nbutils.training.loop import Run
 from nbutils.training.rag import embed_texts
-from nbutils.training.settings import History, TrainingSettings, require_index, require_settings
+from nbutils.training.settings import History, TrainingSettings
 
 
 def train_lsr(

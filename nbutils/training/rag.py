@@ -12,9 +12,10 @@ from nbutils.errors import InputError
 from nbutils.models import Encoder, Generator, batches_by_length
 from nbutils.retrieval import DenseIndex
 from nbutils.training.checkpoints import run_folder
+from nbutils.training.checks import require_index, require_marginal, require_settings
 from nbutils.training.launch import carry_out
 from nbutils.training.loop import Run
-from nbutils.training.settings import History, TrainingSettings, require_index, require_marginal, require_settings
+from nbutils.training.settings import History, TrainingSettings
 
 
 def train_rag(

@@ -3,7 +3,7 @@
 import datasets
 import evaluate
 
-from nbutils.metrics import check_answers, normalise_answer
+from nbutils.metrics import check_answers, normalize_answer
 
 
 class ExactMatch(evaluate.Metric):
@@ -21,7 +21,7 @@ class ExactMatch(evaluate.Metric):
         """{"exact_match": mean over examples, "scores": one 0.0 or 1.0 per example}."""
         check_answers(predictions, references)
         scores = [
-            float(normalise_answer(prediction) in {normalise_answer(answer) for answer in answers})
+            float(normalize_answer(prediction) in {normalize_answer(answer) for answer in answers})
             for prediction, answers in zip(predictions, references, strict=True)
         ]
         return {"exact_match": sum(scores) / len(scores), "scores": scores}

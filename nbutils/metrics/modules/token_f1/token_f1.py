@@ -9,7 +9,7 @@ from collections import Counter
 import datasets
 import evaluate
 
-from nbutils.metrics import check_answers, normalise_answer
+from nbutils.metrics import check_answers, normalize_answer
 
 
 class TokenF1(evaluate.Metric):
@@ -27,7 +27,7 @@ class TokenF1(evaluate.Metric):
         """{"token_f1": mean over examples, "scores": one F1 per example}."""
         check_answers(predictions, references)
         scores = [
-            max(f1(normalise_answer(prediction).split(), normalise_answer(answer).split()) for answer in answers)
+            max(f1(normalize_answer(prediction).split(), normalize_answer(answer).split()) for answer in answers)
             for prediction, answers in zip(predictions, references, strict=True)
         ]
         return {"token_f1": sum(scores) / len(scores), "scores": scores}
