@@ -13,9 +13,10 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from nbutils import data, factbook, paths
+from nbutils import data, paths
+from nbutils.data import factbook
+from nbutils.data.factbook import extractors, source, surnames, tables
 from nbutils.errors import InputError
-from nbutils.factbook import extractors, source, surnames, tables
 from nbutils.text import contains_words, normalize, padded_words
 
 LEAVES, FIELDS = factbook.load_tables().leaves, factbook.load_tables().fields
@@ -96,7 +97,7 @@ def test_every_prefix_from_six_on_has_all_splits_in_proportion(everyone):
 
 
 def test_two_processes_with_other_hash_seeds_build_the_same(few):
-    code = "from nbutils import factbook; print(factbook.build(12).sha256)"
+    code = "from nbutils.data import factbook; print(factbook.build(12).sha256)"
     env = {**os.environ, "PYTHONHASHSEED": "12345", "PYTHONPATH": str(paths.ROOT)}
     out = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
     assert out.stdout.strip() == few.sha256

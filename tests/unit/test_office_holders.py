@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from nbutils import factbook, metrics, office_holders
-from nbutils.data import Passage
+from nbutils import metrics
+from nbutils.data import Passage, factbook, office_holders
 from nbutils.errors import InputError
 from nbutils.text import contains_exactly, contains_words, slugify
 

@@ -208,7 +208,10 @@ def test_retrieval_is_not_learned_when(monkeypatch, train, index, encoder, reade
     corpus, logprior = CORPUS, rag.doc_logprobs
     if fault == "detached":
         substitute(
-            monkeypatch, losses_module, "doc_logprobs", lambda scores, temperature: logprior(scores.detach(), temperature)
+            monkeypatch,
+            losses_module,
+            "doc_logprobs",
+            lambda scores, temperature: logprior(scores.detach(), temperature),
         )
     else:
         corpus = dict(zip(CORPUS, [*list(CORPUS.values())[1:], CORPUS["p0"]], strict=True))

@@ -3,8 +3,8 @@
 import re
 from collections import Counter, defaultdict
 
-from nbutils.data import Dataset, Passage, Question
-from nbutils.factbook.hashing import hash_hex
+from nbutils.data.factbook.hashing import hash_hex
+from nbutils.data.schema import Dataset, Passage, Question
 from nbutils.text import contains_exactly, contains_words, sentences
 
 AUDIT = {"fact": 120, "reverse": 30, "multi_hop": 30, "long_form": 20}  # how many of each kind are read

@@ -2,7 +2,7 @@
 
 import re
 
-from nbutils.factbook.extractors.general import main_part, split_items, strip_brackets
+from nbutils.data.factbook.extractors.general import main_part, split_items, strip_brackets
 
 
 def _elevation(text: str) -> tuple[str, str] | None:

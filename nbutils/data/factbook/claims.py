@@ -1,11 +1,11 @@
 """The claims about a country, and the clues to it."""
 
-from nbutils.data import Claim, Clue, Passage
-from nbutils.factbook.country import Country, gives_away
-from nbutils.factbook.facts import Facts, clue_sentences
-from nbutils.factbook.hashing import hash_fraction
-from nbutils.factbook.questions import fill_template, gold_passages
-from nbutils.factbook.tables import Field, load_tables
+from nbutils.data.factbook.country import Country, gives_away
+from nbutils.data.factbook.facts import Facts, clue_sentences
+from nbutils.data.factbook.hashing import hash_fraction
+from nbutils.data.factbook.questions import fill_template, gold_passages
+from nbutils.data.factbook.tables import Field, load_tables
+from nbutils.data.schema import Claim, Clue, Passage
 from nbutils.text import contains_words, normalize, padded_words
 
 

@@ -7,8 +7,8 @@ text does not answer the question plainly: a doubtful cell is dropped, not guess
 import functools
 from collections.abc import Callable, Mapping
 
+from nbutils.data.factbook.extractors import economy, general, geography, government, names, people
 from nbutils.errors import InputError
-from nbutils.factbook.extractors import economy, general, geography, government, names, people
 
 EXTRACTORS: dict[str, Callable[..., tuple[str, ...]]] = {
     function.__name__: function

@@ -2,13 +2,13 @@
 
 from dataclasses import replace
 
-from nbutils.data import Dataset, content_sha256
+from nbutils.data.factbook.claims import country_claims, country_clues
+from nbutils.data.factbook.country import N_COUNTRIES, countries
+from nbutils.data.factbook.facts import collect_facts
+from nbutils.data.factbook.passages import pack
+from nbutils.data.factbook.questions import country_questions, multi_hop_questions
+from nbutils.data.schema import Dataset, content_sha256
 from nbutils.errors import InputError
-from nbutils.factbook.claims import country_claims, country_clues
-from nbutils.factbook.country import N_COUNTRIES, countries
-from nbutils.factbook.facts import collect_facts
-from nbutils.factbook.passages import pack
-from nbutils.factbook.questions import country_questions, multi_hop_questions
 
 
 def build(n_countries: int | None = None) -> Dataset:

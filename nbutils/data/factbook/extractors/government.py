@@ -2,7 +2,7 @@
 
 import re
 
-from nbutils.factbook.extractors.general import DATE, main_part
+from nbutils.data.factbook.extractors.general import DATE, main_part
 
 
 def capital(text: str) -> tuple[str, ...]:

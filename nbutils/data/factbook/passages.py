@@ -3,11 +3,11 @@
 import functools
 from collections.abc import Callable
 
-from nbutils.data import Passage
+from nbutils.data.factbook.country import Country
+from nbutils.data.factbook.source import package_folder
+from nbutils.data.factbook.tables import load_tables
+from nbutils.data.schema import Passage
 from nbutils.errors import InputError
-from nbutils.factbook.country import Country
-from nbutils.factbook.source import package_folder
-from nbutils.factbook.tables import load_tables
 from nbutils.files import sha256_file
 from nbutils.text import sentences
 

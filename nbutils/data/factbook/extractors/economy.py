@@ -2,7 +2,7 @@
 
 import re
 
-from nbutils.factbook.extractors.general import main_part
+from nbutils.data.factbook.extractors.general import main_part
 
 _SINGULARS = {
     "bolivianos": "boliviano",

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from nbutils.factbook.extractors import find_claim_class, find_extractor
+from nbutils.data.factbook.extractors import find_claim_class, find_extractor
 
 FILE = Path(__file__).with_name("fields.yaml")
 

@@ -4,8 +4,8 @@ import re
 from collections import defaultdict
 from dataclasses import dataclass
 
-from nbutils.factbook.country import Country, gives_away
-from nbutils.factbook.tables import Field, load_tables
+from nbutils.data.factbook.country import Country, gives_away
+from nbutils.data.factbook.tables import Field, load_tables
 from nbutils.text import normalize, padded_words, sentences
 
 _VAGUE = re.compile(

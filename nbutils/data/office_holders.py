@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nbutils import paths
-from nbutils.data import Passage, Question
+from nbutils.data.factbook import countries, load_tables, with_article
+from nbutils.data.schema import Passage, Question
 from nbutils.errors import InputError
-from nbutils.factbook import countries, load_tables, with_article
 from nbutils.text import normalize, padded_words, sentences, slugify
 
 YEARS = (2015, 2025)

@@ -2,8 +2,8 @@
 
 import re
 
-from nbutils.factbook.extractors.general import DATE, main_part, split_items, strip_brackets
-from nbutils.factbook.surnames import is_roman_numeral
+from nbutils.data.factbook.extractors.general import DATE, main_part, split_items, strip_brackets
+from nbutils.data.factbook.surnames import is_roman_numeral
 
 _TITLE = re.compile(
     r"^(?:(?:interim|acting|caretaker|transitional|transition|CNSP|GNU|GNU interim|state affairs commission|"

@@ -4,12 +4,12 @@
 data set of this form. Nothing is drawn from a random generator. The card of this data set is `data/README.md`.
 """
 
-from nbutils.factbook.checks import AUDIT, audit_sample, problems, sizes
-from nbutils.factbook.country import N_COUNTRIES, SPLITS, Country, countries, gives_away, with_article
-from nbutils.factbook.dataset import build
-from nbutils.factbook.passages import MAX_TOKENS, TOKENIZER
-from nbutils.factbook.source import SOURCE, read_source, source_sha256
-from nbutils.factbook.tables import Field, Leaf, Tables, load_tables
+from nbutils.data.factbook.checks import AUDIT, audit_sample, problems, sizes
+from nbutils.data.factbook.country import N_COUNTRIES, SPLITS, Country, countries, gives_away, with_article
+from nbutils.data.factbook.dataset import build
+from nbutils.data.factbook.passages import MAX_TOKENS, TOKENIZER
+from nbutils.data.factbook.source import SOURCE, read_source, source_sha256
+from nbutils.data.factbook.tables import Field, Leaf, Tables, load_tables
 
 __all__ = [
     "AUDIT",

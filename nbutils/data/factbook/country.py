@@ -3,10 +3,10 @@
 import re
 from dataclasses import dataclass, field
 
-from nbutils.factbook.hashing import hash_fraction, hash_hex
-from nbutils.factbook.source import look_up, read_source
-from nbutils.factbook.surnames import plain_names
-from nbutils.factbook.tables import load_tables
+from nbutils.data.factbook.hashing import hash_fraction, hash_hex
+from nbutils.data.factbook.source import look_up, read_source
+from nbutils.data.factbook.surnames import plain_names
+from nbutils.data.factbook.tables import load_tables
 from nbutils.text import contains_exactly, contains_words, normalize, padded_words, slugify
 
 N_COUNTRIES = 254

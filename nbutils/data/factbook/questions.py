@@ -2,10 +2,10 @@
 
 import re
 
-from nbutils.data import Passage, Question
-from nbutils.factbook.country import Country, with_article
-from nbutils.factbook.facts import Facts, identifying_value
-from nbutils.factbook.tables import load_tables
+from nbutils.data.factbook.country import Country, with_article
+from nbutils.data.factbook.facts import Facts, identifying_value
+from nbutils.data.factbook.tables import load_tables
+from nbutils.data.schema import Passage, Question
 from nbutils.text import contains_exactly, contains_words, sentences
 
 
