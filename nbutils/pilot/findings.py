@@ -6,25 +6,15 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from nbutils import metrics, models, retrieval, tasks
-from nbutils.data import Dataset, Passage, Question
-from nbutils.formats import words_of
+from nbutils import data, metrics, models, retrieval
+from nbutils.data import Dataset, Example, Passage, Question, words_of
 from nbutils.pilot import flops, measure, trainings
 from nbutils.pilot.costs import Cost, Prices, costs_by_system
 from nbutils.pilot.recommendation import Recommendation, Requirements, recommend
 from nbutils.pilot.split import split_questions
-from nbutils.pilot.systems import (
-    RAG_SYSTEMS,
-    SYSTEMS,
-    Answers,
-    SharedModels,
-    answer,
-    count_answer_tokens,
-    count_tokens,
-)
+from nbutils.pilot.systems import RAG_SYSTEMS, SYSTEMS, Answers, SharedModels, answer, count_answer_tokens, count_tokens
 from nbutils.presets import RagOrFinetune
-from nbutils.tasks import Item
-from nbutils.training import Settings
+from nbutils.training import TrainingSettings
 
 MAX_PASSAGE_WORDS = 150  # that are searched and read
 SHORT_ANSWER_WORDS = 5  # longer ones are scored by token F1
@@ -59,7 +49,7 @@ def run_pilot(dataset: Dataset, preset: RagOrFinetune, seed: int = 0, log: Calla
 
     test, train, notes = split_questions(dataset.questions, preset.n_questions, preset.n_train, seed)
     corpus, truncated = _truncate_passages(dataset.corpus)
-    test_items, train_items = tasks.question_items(test), tasks.question_items(train, max_words=30)
+    test_items, train_items = data.question_items(test), data.question_items(train, max_words=30)
     shared, training_flops = _train(corpus, train, train_items, preset, seed, done)
     answers = {}
     for systems in (["prompting"], ["fine-tuned"], ["RAG", "RAG, tuned retriever"], ["fine-tuned + RAG"]):
@@ -72,7 +62,7 @@ def run_pilot(dataset: Dataset, preset: RagOrFinetune, seed: int = 0, log: Calla
     generator, encoder = shared.generators["untuned"], shared.question_encoders["frozen"]
     sample = [retrieval.passage_text(corpus[id_]) for id_ in [*corpus][:: max(1, len(corpus) // 200)]]
     index_update_flops = measure.encoding_flops(encoder, sample) / len(sample) * len(corpus)
-    index_bytes = retrieval.index_bytes(len(corpus), retrieval.vector_width(encoder), preset.index)
+    index_bytes = retrieval.index_bytes(len(corpus), models.embedding_dim(encoder), preset.index)
     done("measured")
     if len(corpus) == 1:
         notes.append("One passage: there was nothing for a retriever to learn.")
@@ -114,7 +104,7 @@ def _truncate_passages(corpus: Mapping[str, Passage]) -> tuple[dict[str, Passage
 def _train(
     corpus: dict[str, Passage],
     questions: Sequence[Question],
-    items: Sequence[Item],
+    items: Sequence[Example],
     preset: RagOrFinetune,
     seed: int,
     done: Callable[[str], None],
@@ -128,7 +118,7 @@ def _train(
     index = retrieval.build_dense(passage_encoder, corpus, preset.index, preset.search_effort, seed)
     done(f"{len(corpus):,} passages indexed")
     n_docs, n_candidates = (min(n, len(corpus)) for n in (preset.n_docs, preset.n_candidates))
-    settings = Settings(
+    settings = TrainingSettings(
         preset.tuning_steps, preset.batch_size, preset.lr_generator, lora_rank=preset.lora_rank,
         lora_layers=preset.lora_layers, warmup_steps=preset.warmup_steps, batch_tokens=preset.batch_tokens,
     )  # fmt: skip
@@ -166,11 +156,11 @@ def _train(
     )
 
 
-def _query_flops(items: Sequence[Item], answers: Mapping[str, Answers], shared: SharedModels) -> dict:
+def _query_flops(items: Sequence[Example], answers: Mapping[str, Answers], shared: SharedModels) -> dict:
     """{model: {system: FLOPs of a mean query}}, of the generator and of larger models with as many tokens."""
     generator, encoder = shared.generators["untuned"], shared.question_encoders["frozen"]
     question_tokens = int(np.mean(count_tokens(encoder.tokenizer, [item.query for item in items])))
-    searched = len(shared.corpus), retrieval.vector_width(encoder)
+    searched = len(shared.corpus), models.embedding_dim(encoder)
     means: dict[str, dict[str, float]] = {}
     for model, shape in {generator.name: flops.shape_of(generator.model.config), **flops.LARGER_MODELS}.items():
         for system, of_system in answers.items():
@@ -180,7 +170,7 @@ def _query_flops(items: Sequence[Item], answers: Mapping[str, Answers], shared: 
     return means
 
 
-def _scores(metric: str, items: Sequence[Item], answers: Mapping[str, Answers], shared: SharedModels) -> dict:
+def _scores(metric: str, items: Sequence[Example], answers: Mapping[str, Answers], shared: SharedModels) -> dict:
     """{what: {system: (n,)}}: right answers, answers in the source that is shown, and those in no gold passage."""
     accepted, corpus = [item.answers for item in items], shared.corpus
     # A closed-book answer is given a source too: what the frozen retriever finds for the question.

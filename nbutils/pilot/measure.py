@@ -6,15 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from nbutils import generation, metrics, tasks
-from nbutils.data import Passage, Question
+from nbutils import generation, metrics
+from nbutils.data import Example, Passage, Question
 from nbutils.errors import InputError
 from nbutils.models import Encoder, Generator
 from nbutils.pilot import flops
 from nbutils.pilot.flops import TransformerShape
 from nbutils.pilot.systems import Answers, SharedModels, answer, count_answer_tokens, count_tokens
-from nbutils.tasks import Item
-from nbutils.training import Settings
+from nbutils.training import TrainingSettings
 
 # Answers, one value a question
 
@@ -64,7 +63,7 @@ def flops_per_query(
 # Time
 
 
-def seconds_per_query(shared: SharedModels, items: Sequence[Item], system: str) -> float:
+def seconds_per_query(shared: SharedModels, items: Sequence[Example], system: str) -> float:
     """Median seconds from a question to its answer, asked one at a time; the first one warms up and does not count."""
     times = []
     for item in items:
@@ -119,10 +118,10 @@ def fit_seconds(n_flops: Sequence[float], seconds: Sequence[float]) -> tuple[flo
 
 
 def fine_tuning_flops(
-    generator: Generator, prompts: Sequence[str], answers: Sequence[str], settings: Settings
+    generator: Generator, prompts: Sequence[str], answers: Sequence[str], settings: TrainingSettings
 ) -> float:
     """FLOPs of a whole fine-tuning: those of the mean example, times the examples that its steps see."""
-    prompt_ids, answer_ids = generation.tokenise_pairs(generator, list(prompts), list(answers))
+    prompt_ids, answer_ids = generation.tokenize_pairs(generator, list(prompts), list(answers))
     lengths = [len(p) + len(a) - 1 for p, a in zip(prompt_ids, answer_ids, strict=True)]
     shape = flops.shape_of(generator.model.config)
     rank, layers = settings.lora_rank, settings.lora_layers
@@ -133,12 +132,12 @@ def fine_tuning_flops(
 def training_flops_by_system(
     generator: Generator,
     encoder: Encoder,
-    items: Sequence[Item],
+    items: Sequence[Example],
     ids: Sequence[Sequence[str]],
     corpus: dict[str, Passage],
-    settings: Settings,
+    settings: TrainingSettings,
     n_candidates: int,
-    retriever_settings: Settings,
+    retriever_settings: TrainingSettings,
 ) -> dict[str, float]:
     """{system: FLOPs of its training}; those of the tuned retriever count the generator's scores of its candidates.
 
@@ -146,7 +145,7 @@ def training_flops_by_system(
     """
     answers = [item.answers[0] for item in items]
     closed_book = [generation.build_prompt(item.question) for item in items]
-    rows = tasks.prompts(items, ids, corpus)
+    rows = generation.passage_prompts(items, ids, corpus)
     with_passages = [prompt for row in rows for prompt in row]
     repeated = [text for text, row in zip(answers, rows, strict=True) for _ in row]
     shape = flops.shape_of(generator.model.config)

@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 
 from nbutils import generation, rag, retrieval
-from nbutils.data import Passage, Question
+from nbutils.data import Example, Passage, Question
 from nbutils.errors import InputError
 from nbutils.models import Encoder, Generator
 from nbutils.retrieval import DenseIndex
-from nbutils.tasks import Item
 
 # system -> (generator, question encoder); the untuned generator is shown solved examples
 SYSTEMS: dict[str, tuple[str, str | None]] = {
@@ -66,7 +65,7 @@ class Answers:
 
 
 def answer(
-    shared: SharedModels, items: Sequence[Item], systems: Sequence[str] = tuple(SYSTEMS), use_cache: bool = True
+    shared: SharedModels, items: Sequence[Example], systems: Sequence[str] = tuple(SYSTEMS), use_cache: bool = True
 ) -> dict[str, Answers]:
     """{system: its answers}. A generator reads each passage once, for all systems that need it.
 
@@ -91,7 +90,7 @@ def answer(
     return {system: answers[system] for system in systems}
 
 
-def _answer_closed_book(shared: SharedModels, generator: str, items: Sequence[Item], use_cache: bool) -> Answers:
+def _answer_closed_book(shared: SharedModels, generator: str, items: Sequence[Example], use_cache: bool) -> Answers:
     prompts = [[generation.build_prompt(item.question, examples=_examples_for(shared, generator))] for item in items]
     candidates = rag.sequence_candidates(
         shared.generators[generator], prompts, shared.max_new_tokens, use_cache=use_cache
@@ -103,7 +102,7 @@ def _answer_closed_book(shared: SharedModels, generator: str, items: Sequence[It
 def answer_with_passages(
     shared: SharedModels,
     generator: str,
-    items: Sequence[Item],
+    items: Sequence[Example],
     found: Mapping[str, tuple[np.ndarray, np.ndarray]],
     use_cache: bool = True,
 ) -> dict[str, Answers]:
@@ -128,9 +127,10 @@ def answer_with_passages(
     )
     answers = {}
     for name, (_, scores) in found.items():
-        of_found = rag.document_logprior(torch.tensor(np.asarray(scores)), shared.temperature).numpy()
+        of_found = rag.doc_logprobs(torch.tensor(np.asarray(scores)), shared.temperature).numpy()
         logpriors = [
-            rag.prior_over(pool, row, logprior) for pool, row, logprior in zip(pools, rows[name], of_found, strict=True)
+            rag.scatter_prior(pool, row, logprior)
+            for pool, row, logprior in zip(pools, rows[name], of_found, strict=True)
         ]
         answers[name] = _best_answers(shared.generators[generator], prompts, candidates, logpriors, rows[name])
     return answers
@@ -140,7 +140,7 @@ def _best_answers(generator: Generator, prompts, candidates, logpriors, sources:
     """The most probable answers and what they took, of the prompts that the prior does not leave out."""
     texts, logprobs, n_candidates = [], [], []
     for found, logprior in zip(candidates, logpriors, strict=True):
-        scores = rag.marginal(found, logprior)
+        scores = rag.marginal_logprobs(found, logprior)
         texts.append(found.texts[int(scores.argmax())])
         logprobs.append(scores.max())
         is_read = np.isfinite(logprior)

@@ -5,17 +5,16 @@ from dataclasses import replace
 
 import numpy as np
 
-from nbutils import generation, rag, retrieval, tasks, training
-from nbutils.data import Passage
+from nbutils import generation, rag, retrieval, training
+from nbutils.data import Example, Passage
 from nbutils.models import Encoder, Generator
 from nbutils.retrieval import DenseIndex
-from nbutils.tasks import Item
-from nbutils.training import Curves, Settings
+from nbutils.training import History, TrainingSettings
 
 
 def train_closed_book(
-    generator: Generator, items: Sequence[Item], settings: Settings, seed: int
-) -> tuple[Generator, Curves]:
+    generator: Generator, items: Sequence[Example], settings: TrainingSettings, seed: int
+) -> tuple[Generator, History]:
     """The generator fine-tuned on questions and answers alone."""
     prompts = [generation.build_prompt(item.question) for item in items]
     return training.fine_tune(generator, prompts, [item.answers[0] for item in items], settings, seed, "fine-tuned")
@@ -23,18 +22,18 @@ def train_closed_book(
 
 def train_with_passages(
     generator: Generator,
-    items: Sequence[Item],
+    items: Sequence[Example],
     ids: Sequence[Sequence[str]],
     corpus: dict[str, Passage],
-    settings: Settings,
+    settings: TrainingSettings,
     seed: int,
-) -> tuple[Generator, Curves]:
+) -> tuple[Generator, History]:
     """The generator fine-tuned on the same with a retrieved passage in front, one example a passage (RA-IT).
 
     Lin et al. 2023, section 2.3; `ids` (B, K) are the passages of each item, wrong ones among them. A pass over the
     questions shows each of them with one of its passages, so that as many steps see as many questions as closed-book.
     """
-    rows, rng, n_passages = tasks.prompts(items, ids, corpus), np.random.default_rng(seed), len(ids[0])
+    rows, rng, n_passages = generation.passage_prompts(items, ids, corpus), np.random.default_rng(seed), len(ids[0])
     order = [(i, (i + turn) % n_passages) for turn in range(n_passages) for i in rng.permutation(len(items)).tolist()]
     prompts, answers = [rows[i][k] for i, k in order], [items[i].answers[0] for i, _ in order]
     in_order = replace(settings, shuffle=False)
@@ -46,21 +45,21 @@ def train_retriever(
     encoder: Encoder,
     index: DenseIndex,
     corpus: dict[str, Passage],
-    items: Sequence[Item],
+    items: Sequence[Example],
     n_candidates: int,
-    settings: Settings,
+    settings: TrainingSettings,
     temperature: float,
     lsr_temperature: float,
     seed: int,
-) -> tuple[Encoder, Curves]:
+) -> tuple[Encoder, History]:
     """The question encoder tuned towards the passages under which the untuned generator finds the answers probable.
 
     R-ft of Lin et al. 2023, section 2.4, on the same questions as the other systems.
     """
     queries = [item.query for item in items]
     candidates = retrieval.search_dense(index, encoder, queries, n_candidates)[0]
-    prompts = tasks.prompts(items, candidates, corpus)
-    scores = rag.passage_logprobs(generator, prompts, [item.answers[0] for item in items])
+    prompts = generation.passage_prompts(items, candidates, corpus)
+    scores = rag.answer_logprobs_by_passage(generator, prompts, [item.answers[0] for item in items])
     tuned, _, curves = training.train_lsr(
         encoder, index, corpus, queries, candidates, scores, settings, temperature, lsr_temperature, seed=seed
     )

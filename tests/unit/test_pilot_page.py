@@ -10,13 +10,16 @@ from html.parser import HTMLParser
 import checkpoints
 import numpy as np
 import pytest
+from substitution import substitute
 
 from nbutils import __main__ as cli
-from nbutils import data, models, paths, pilot, retrieval
+from nbutils import data, paths, pilot
 from nbutils.data import Dataset, Passage, Question
 from nbutils.errors import InputError
+from nbutils.models import load as load_module
 from nbutils.pilot import flops, measure
 from nbutils.presets import load_preset
+from nbutils.retrieval import dense as dense_module
 
 COUNTRIES = ("Chad", "Peru", "Japan", "France", "Russia", "<b>Mali</b>")
 
@@ -234,8 +237,8 @@ def no_models(monkeypatch):
     def fail(*arguments):
         raise AssertionError("a model was loaded before the input was checked")
 
-    monkeypatch.setattr(models, "load_generator", fail)
-    monkeypatch.setattr(models, "load_encoder", fail)
+    substitute(monkeypatch, load_module, "load_generator", fail)
+    substitute(monkeypatch, load_module, "load_encoder", fail)
 
 
 def test_an_encoder_of_unknown_cost_is_refused_before_anything_is_encoded(preset, tmp_path, monkeypatch):
@@ -251,7 +254,7 @@ def test_an_encoder_of_unknown_cost_is_refused_before_anything_is_encoded(preset
 
     folder_of(tmp_path / "mine")
     monkeypatch.setattr(flops, "shape_of", shape_of)
-    monkeypatch.setattr(retrieval, "build_dense", fail)
+    substitute(monkeypatch, dense_module, "build_dense", fail)
     with pytest.raises(InputError, match="does not know bert"):
         pilot.run_pilot(data.read_folder(tmp_path / "mine"), preset, log=str)
 
