@@ -207,7 +207,8 @@ def pilot(
     from nbutils import costs, decision, pilot_page
     from nbutils.presets import load_preset
 
-    chosen = {"n_questions": questions, "generator": generator, "question_encoder": encoder, "passage_encoder": encoder}
+    chosen = {"n_questions": questions, "sources.generator": generator}
+    chosen |= {"sources.question_encoder": encoder, "sources.passage_encoder": encoder}
     preset = load_preset("08_rag_or_finetune", "tiny", chosen)
     needs = decision.Needs(queries_per_day, updates_per_month, sources, worth)
     prices = costs.Prices(hour=hour, flops=flops, example=example, release=release)

@@ -16,9 +16,8 @@ from nbutils.data import Dataset, Passage, Question
 from nbutils.decision import Advice, Needs
 from nbutils.errors import InputError
 from nbutils.formats import words_of
-from nbutils.presets import RagOrFinetune
+from nbutils.presets.rag_or_finetune import RagOrFinetune
 from nbutils.tasks import Item
-from nbutils.training import Settings
 
 MIN_QUESTIONS = 8  # half to train on, half to test
 MAX_WORDS = 150  # of a passage, that are searched and read
@@ -179,7 +178,7 @@ def measure(dataset: Dataset, preset: RagOrFinetune, seed: int = 0, say: Callabl
     generator, encoder = parts.readers["untuned"], parts.encoders["frozen"]
     sample = [retrieval.passage_text(corpus[id_]) for id_ in [*corpus][:: max(1, len(corpus) // 200)]]
     update = pilot.encoding_flops(encoder, sample) / len(sample) * len(corpus)
-    stored = retrieval.index_bytes(len(corpus), retrieval.vector_width(encoder), preset.index)
+    stored = retrieval.index_bytes(len(corpus), retrieval.vector_width(encoder), preset.sources.index)
     done("measured")
     if len(corpus) == 1:
         notes.append("One passage: there was nothing for a retriever to learn.")
@@ -199,31 +198,25 @@ def _train(
     done: Callable[[str], None],
 ) -> tuple[pilot.Parts, dict[str, float]]:
     """The systems, and the FLOPs of their trainings. `learned` are the questions `train` with shorter answers."""
-    generator = models.load_generator(preset.generator, preset.quantize)
+    sources = preset.sources
+    generator = models.load_generator(sources.generator, sources.quantize)
     costs.shape_of(generator.model.config)  # its error comes before long work, as the encoder's below
-    encoder, passage_encoder = models.load_encoder(preset.question_encoder), models.load_encoder(preset.passage_encoder)
+    encoder = models.load_encoder(sources.question_encoder)
+    passage_encoder = models.load_encoder(sources.passage_encoder)
     costs.shape_of(encoder.model.config)
     done("models loaded")
-    index = retrieval.build_dense(passage_encoder, corpus, preset.index, preset.search_effort, seed)
+    index = retrieval.build_dense(passage_encoder, corpus, sources.index, sources.search_effort, seed)
     done(f"{len(corpus):,} passages indexed")
     n_docs, n_candidates = (min(n, len(corpus)) for n in (preset.n_docs, preset.n_candidates))
-    settings = Settings(
-        preset.tuning_steps, preset.batch_size, preset.lr_generator, lora_rank=preset.lora_rank,
-        lora_layers=preset.lora_layers, warmup_steps=preset.warmup_steps, batch_tokens=preset.batch_tokens,
-    )  # fmt: skip
-    retriever_settings = replace(
-        settings, n_steps=preset.retriever_steps, batch_size=preset.batch_retriever,
-        encoder_learning_rate=preset.lr_encoder,
-    )  # fmt: skip
-    closed_book, _ = pilot.train_closed_book(generator, learned, settings, seed)
+    closed_book, _ = pilot.train_closed_book(generator, learned, preset.sft, seed)
     done(f"fine-tuned on {len(learned)} questions")
     ids = retrieval.search_dense(index, encoder, [item.query for item in learned], n_docs)[0].tolist()
-    reading, _ = pilot.train_reading(generator, learned, ids, corpus, settings, seed)
+    reading, _ = pilot.train_reading(generator, learned, ids, corpus, preset.sft, seed)
     done("fine-tuned on the same with passages")
     tuned = encoder
     if n_candidates > 1:
         tuned, _ = pilot.train_retriever(
-            generator, encoder, index, corpus, learned, n_candidates, retriever_settings, preset.temperature,
+            generator, encoder, index, corpus, learned, n_candidates, preset.retriever, preset.temperature,
             preset.lsr_temperature, seed,
         )  # fmt: skip
         done("retriever tuned")
@@ -235,7 +228,7 @@ def _train(
         readers, {"frozen": encoder, "tuned": tuned}, index, corpus, tuple(shots[: preset.n_examples]), n_docs,
         preset.temperature, longest,
     )  # fmt: skip
-    return parts, pilot.trainings(generator, encoder, learned, ids, corpus, settings, n_candidates, retriever_settings)
+    return parts, pilot.trainings(generator, encoder, learned, ids, corpus, preset.sft, n_candidates, preset.retriever)
 
 
 def _queries(items: Sequence[Item], answers: Mapping[str, pilot.Answers], parts: pilot.Parts) -> dict:
