@@ -17,8 +17,10 @@ MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__i
 # A module imports only modules of earlier lines.
 LAYERS = (
     {"errors", "paths", "progress", "factbook_fields"},
-    {"costs", "files", "metrics"},
-    {"cache", "claims", "data", "decision", "models"},
+    {"code_text", "costs", "files", "metrics"},
+    {"code_digest"},
+    {"cache"},
+    {"claims", "data", "decision", "models"},
     {"factbook", "formats", "presets", "record", "retrieval"},
     {"generation", "leaders", "plotting", "report"},
     {"rag", "refresh", "tasks"},
