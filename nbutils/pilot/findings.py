@@ -119,17 +119,17 @@ def _train(
     index = retrieval.build_dense(passage_encoder, corpus, sources.index, sources.search_effort, seed)
     done(f"{len(corpus):,} passages indexed")
     n_docs, n_candidates = (min(n, len(corpus)) for n in (preset.n_docs, preset.n_candidates))
-    closed_book, _ = trainings.train_closed_book(generator, items, preset.sft, seed)
+    closed_book = trainings.train_closed_book(generator, items, preset.sft, seed).generator
     done(f"fine-tuned on {len(items)} questions")
     ids = retrieval.search_dense(index, encoder, [item.query for item in items], n_docs)[0].tolist()
-    reading, _ = trainings.train_with_passages(generator, items, ids, corpus, preset.sft, seed)
+    reading = trainings.train_with_passages(generator, items, ids, corpus, preset.sft, seed).generator
     done("fine-tuned on the same with passages")
     tuned = encoder
     if n_candidates > 1:
-        tuned, _ = trainings.train_retriever(
+        tuned = trainings.train_retriever(
             generator, encoder, index, corpus, items, n_candidates, preset.retriever, preset.temperature,
             preset.lsr_temperature, seed,
-        )  # fmt: skip
+        ).question_encoder  # fmt: skip
         done("retriever tuned")
     lengths = count_answer_tokens(generator.tokenizer, [item.answers[0] for item in items])
     longest = int(np.clip(np.percentile(lengths, 95) + 2, 4, 32))

@@ -9,12 +9,10 @@ from nbutils import generation, rag, retrieval, training
 from nbutils.data import Example, Passage
 from nbutils.models import Encoder, Generator
 from nbutils.retrieval import DenseIndex
-from nbutils.training import History, TrainingSettings
+from nbutils.training import System, TrainingSettings
 
 
-def train_closed_book(
-    generator: Generator, items: Sequence[Example], settings: TrainingSettings, seed: int
-) -> tuple[Generator, History]:
+def train_closed_book(generator: Generator, items: Sequence[Example], settings: TrainingSettings, seed: int) -> System:
     """The generator fine-tuned on questions and answers alone."""
     prompts = [generation.build_prompt(item.question) for item in items]
     return training.fine_tune(generator, prompts, [item.answers[0] for item in items], settings, seed, "fine-tuned")
@@ -27,7 +25,7 @@ def train_with_passages(
     corpus: dict[str, Passage],
     settings: TrainingSettings,
     seed: int,
-) -> tuple[Generator, History]:
+) -> System:
     """The generator fine-tuned on the same with a retrieved passage in front, one example a passage (RA-IT).
 
     Lin et al. 2023, section 2.3; `ids` (B, K) are the passages of each item, wrong ones among them. A pass over the
@@ -51,7 +49,7 @@ def train_retriever(
     temperature: float,
     lsr_temperature: float,
     seed: int,
-) -> tuple[Encoder, History]:
+) -> System:
     """The question encoder tuned towards the passages under which the untuned generator finds the answers probable.
 
     R-ft of Lin et al. 2023, section 2.4, on the same questions as the other systems.
@@ -60,7 +58,6 @@ def train_retriever(
     candidates = retrieval.search_dense(index, encoder, queries, n_candidates)[0]
     prompts = generation.passage_prompts(items, candidates, corpus)
     scores = rag.answer_logprobs_by_passage(generator, prompts, [item.answers[0] for item in items])
-    tuned, _, curves = training.train_lsr(
+    return training.train_lsr(
         encoder, index, corpus, queries, candidates, scores, settings, temperature, lsr_temperature, seed=seed
     )
-    return tuned, curves

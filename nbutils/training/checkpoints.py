@@ -4,20 +4,15 @@ state.json names the file of its tensors: replacing it replaces both at once.
 """
 
 import json
-import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from nbutils import generation, models, paths, rag
-from nbutils.data import Passage
-from nbutils.files import atomic_path, sha256_file, sha256_source, sha256_text, write_text
-from nbutils.models import Generator
+from nbutils.files import atomic_path, sha256_file, write_text
 from nbutils.training.adapters import trained_parameters
-from nbutils.training.settings import History, TrainingSettings
+from nbutils.training.settings import History
 
 
-def write_state(folder: Path, parts: dict[str, Any], optimizer, step: int, curves: History) -> None:
+def write_state(folder: Path, parts: dict[str, Any], optimizer, step: int, history: History) -> None:
     from safetensors.torch import save_file
 
     tensors = {}
@@ -29,14 +24,14 @@ def write_state(folder: Path, parts: dict[str, Any], optimizer, step: int, curve
     target = folder / f"step-{step}.safetensors"
     with atomic_path(target) as temporary:
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary)
-    state = {"step": step, "tensors": target.name, "sha256": sha256_file(target), "curves": curves}
+    state = {"step": step, "tensors": target.name, "sha256": sha256_file(target), "history": history}
     write_text(folder / "state.json", json.dumps(state))
     for earlier in {*folder.glob("step-*.safetensors")} - {target}:
         earlier.unlink()
 
 
 def read_state(folder: Path) -> dict[str, Any] | None:
-    """Step, curves and tensors of the checkpoint, or None where there is none that is whole."""
+    """Step, history and tensors of the checkpoint, or None where there is none that is whole."""
     from safetensors.torch import load_file
 
     path = folder / "state.json"
@@ -65,18 +60,3 @@ def load_tensors(tensors: dict[str, Any], part: str, model, optimizer=None) -> N
             optimizer.state[parameter] = {
                 moment: value if moment == "step" else value.to(parameter.device) for moment, value in moments.items()
             }
-
-
-def run_folder(method: str, generator: Generator, settings: TrainingSettings, seed: int, *content: str) -> Path:
-    identity = f"{generation.fingerprint(generator)} peft {version('peft')}"
-    template = generation.build_prompt("question", Passage("title", "text"))
-    key = sha256_text(method, SOURCES, identity, repr(settings), str(seed), template, *content)
-    return paths.CACHE / "training" / key
-
-
-# Of `rag` what training uses: a change in decoding is no reason to train again. `generation` is in its identity.
-_OF_RAG = (
-    rag.doc_logprobs, rag.rag_sequence_logprob, rag.rag_token_logprobs, rag.answer_token_logprobs, rag.lsr_logprobs,
-    rag.lsr_loss,
-)  # fmt: skip
-SOURCES = sha256_source(sys.modules[__name__], *_OF_RAG, models.embed, models.batches_by_length)

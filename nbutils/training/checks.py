@@ -41,11 +41,11 @@ def require_answers(answers: list[str]) -> None:
             raise InputError(f"answer number {number} is empty: there is nothing to learn from it")
 
 
-def require_marginal(examples: list[Example], marginalisation: str, temperature: float) -> None:
+def require_marginal(examples: list[Example], marginalization: str, temperature: float) -> None:
     if not examples:
         raise InputError("nothing to train on: the list of examples is empty")
-    if marginalisation not in MARGINALIZATIONS:
-        raise InputError(f"marginalisation {marginalisation!r} is unknown: use one of {', '.join(MARGINALIZATIONS)}")
+    if marginalization not in MARGINALIZATIONS:
+        raise InputError(f"marginalization {marginalization!r} is unknown: use one of {', '.join(MARGINALIZATIONS)}")
     if not temperature > 0:
         raise InputError(f"temperature = {temperature}: give a number above 0")
     require_answers([example.answers[0] for example in examples])

@@ -1,16 +1,16 @@
 """Fine-tuning on -log p(answer | prompt)."""
 
-import functools
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from nbutils import generation
+from nbutils import cache, generation
 from nbutils.errors import InputError
 from nbutils.models import Generator, batches_by_length
-from nbutils.training.checkpoints import run_folder
 from nbutils.training.checks import require_answers, require_settings
+from nbutils.training.identity import run_key
 from nbutils.training.launch import carry_out
-from nbutils.training.loop import Run
-from nbutils.training.settings import History, TrainingSettings
+from nbutils.training.loop import Learners, Run
+from nbutils.training.settings import TrainingSettings
+from nbutils.training.system import System
 
 
 def fine_tune(
@@ -21,10 +21,10 @@ def fine_tune(
     seed: int = 0,
     name: str | None = None,
     n_processes: int = 1,
-) -> tuple[Generator, History]:
-    """A copy of the generator, called `name`, trained on -log p(answer | prompt), and the curves of its training.
+) -> System:
+    """A copy of the generator, called `name`, trained on -log p(answer | prompt), and the history of its training.
 
-    Curves: `loss` (nats an answer, its ending token included) and `grad_norm` (before clipping). `n_processes` > 1
+    History: `loss` (nats an answer, its ending token included) and `grad_norm` (before clipping). `n_processes` > 1
     trains on as many GPUs (without GPUs: processes). Raises InputError for empty or too long examples, for settings
     that cannot be, and when the loss stops being a number.
     """
@@ -32,22 +32,30 @@ def fine_tune(
         raise InputError(f"{len(prompts)} prompts and {len(answers)} answers: give one answer to each prompt")
     require_answers(answers)
     require_settings(settings, generator, n_processes)
-    prompt_ids, answer_ids = generation.tokenize_pairs(generator, prompts, answers)
-    gradients = functools.partial(_answer_gradients, prompt_ids, answer_ids, settings.batch_tokens)
-    folder = run_folder("fine-tuning", generator, settings, seed, *prompts, "\0", *answers)
-    job = Run(folder, generator, {}, settings, seed, len(prompts), gradients)
-    tuned, _, curves = carry_out(job, n_processes)
-    return replace(tuned, name=name or f"{generator.name} fine-tuned"), curves
+    objective = FineTuningObjective(*generation.tokenize_pairs(generator, prompts, answers), settings.batch_tokens)
+    key = run_key([FineTuningObjective], generator, settings, seed, *prompts, "\0", *answers)
+    with cache.locked_folder("training", key) as folder:
+        tuned = carry_out(Run(folder, generator, {}, settings, seed, len(prompts), objective), n_processes)
+    return replace(tuned, generator=replace(tuned.generator, name=name or f"{generator.name} fine-tuned"))
 
 
-def _answer_gradients(prompt_ids, answer_ids, batch_tokens, generator, encoders, rows, autocast) -> dict[str, float]:
-    loss = 0.0
-    for batch in batches_by_length([len(prompt_ids[row]) + len(answer_ids[row]) for row in rows], batch_tokens):
-        members = [rows[position] for position in batch]
-        pairs = [prompt_ids[row] for row in members], [answer_ids[row] for row in members]
-        with autocast:
-            logprobs = generation.batch_logprobs(generator, *pairs)
-        share = -logprobs.sum() / len(rows)
-        share.backward()
-        loss += share.item()
-    return {"loss": loss}
+@dataclass(frozen=True)
+class FineTuningObjective:
+    """-log p(answer | prompt), mean over the batch."""
+
+    prompt_ids: list[list[int]]
+    answer_ids: list[list[int]]
+    batch_tokens: int
+
+    def step(self, learners: Learners, rows: list[int]) -> dict[str, float]:
+        loss = 0.0
+        lengths = [len(self.prompt_ids[row]) + len(self.answer_ids[row]) for row in rows]
+        for positions in batches_by_length(lengths, self.batch_tokens):
+            batch = [rows[position] for position in positions]
+            prompt_ids, answer_ids = [self.prompt_ids[row] for row in batch], [self.answer_ids[row] for row in batch]
+            with learners.autocast:
+                logprobs = generation.batch_logprobs(learners.generator, prompt_ids, answer_ids)
+            share = -logprobs.sum() / len(rows)
+            share.backward()
+            loss += share.item()
+        return {"loss": loss}

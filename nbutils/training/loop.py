@@ -1,9 +1,11 @@
-"""The loop: steps, checkpoints, rates, and the numbers that it writes down."""
+"""The training loop, the same for every objective: batch, gradients, clipping, optimizer step, checkpoint."""
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,93 +15,153 @@ from nbutils.models import Encoder, Generator
 from nbutils.progress import progress_bar
 from nbutils.training.adapters import trainable_encoder, trainable_generator, trained_parameters
 from nbutils.training.checkpoints import load_tensors, read_state, write_state
-from nbutils.training.settings import TrainingSettings, batch_rows, rate_factor
+from nbutils.training.settings import History, TrainingSettings, batch_rows, rate_factor
 
 COMPILE_FROM_WORK = 10**10  # parameters x examples: compiling costs up to a minute once, and halves the time of a step
 
 
 @dataclass(frozen=True)
-class Run:
-    """A run; several processes get it with the models left out."""
+class Learners:
+    """What an objective computes with: copies of the models, which learn."""
 
-    folder: Path
-    generator: Generator | None  # None: no generator takes part
-    encoders: dict[str, Encoder]  # those that learn, by tower; none: nothing is learned about retrieval
+    generator: Generator | None
+    encoders: dict[str, Encoder]  # by tower; an encoder that stays as it is belongs to the objective
+    autocast: AbstractContextManager  # for the generator's forward passes
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training; several processes get it with the models left out."""
+
+    folder: Path  # of the checkpoints, and in the end of what was learned
+    generator: Generator | None  # as it is before training; None: no generator takes part
+    encoders: dict[str, Encoder]  # those that learn, by tower, as they are before training
     settings: TrainingSettings
     seed: int
     n_examples: int
-    # (generator, encoders, rows, autocast) -> values of the curves; the gradients are added to the parameters
-    gradients: Callable[..., dict[str, float]]
-    # (encoders, step) -> values of the curves; before a step, where the index follows the passage encoder
-    prepare: Callable[..., dict[str, float]] | None = None
+    objective: Any  # its step(learners, rows) adds to the parameters' gradients and returns values of the history
+    # (learners, step) -> values of the history; before a step, where the index follows the passage encoder
+    on_step_begin: Callable[[Learners, int], dict[str, float]] | None = None
 
 
-def train(accelerator, job: Run) -> None:
+def train(accelerator, run: Run) -> None:
     """Train from the folder's checkpoint or from the start; the main process leaves the result in the folder."""
     import torch
 
-    settings, device, generator, autocast, parts = job.settings, run_device(job), None, None, {}
-    if job.generator is not None:
-        generator, parts["generator"] = trainable_generator(job.generator, job.settings, job.seed)
-        for parameter in trained_parameters(parts["generator"]).values():
-            parameter.data = parameter.data.float()  # in bfloat16 most updates would be rounded away
-        dtype = job.generator.model.dtype
-        whole = settings.lora_rank is None and dtype != torch.float32
-        autocast = torch.autocast(device.type, dtype=dtype, enabled=whole)
-        if parts["generator"].num_parameters() * settings.n_steps * settings.batch_size >= COMPILE_FROM_WORK:
-            generation.compile_layers(generator)
-    encoders = {tower: trainable_encoder(encoder) for tower, encoder in job.encoders.items()}
-    parts |= {tower: encoder.model for tower, encoder in encoders.items()}
-    for model in parts.values():
-        model.train(settings.dropout)
-    rates = [settings.learning_rate if part == "generator" else settings.encoder_learning_rate for part in parts]
-    optimizer = torch.optim.AdamW(
-        [{"params": list(trained_parameters(model).values())} for model in parts.values()],
-        weight_decay=settings.weight_decay,
-    )
+    settings, device, is_main = run.settings, run_device(run), accelerator.is_main_process
+    learners, modules = _build_learners(run)
+    optimizer = _build_optimizer(modules, settings)
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    first, curves = 0, {}
-    state = read_state(job.folder)
-    if state is not None:
-        first, curves = state["step"], state["curves"]
-        for part, model in parts.items():
-            load_tensors(state["tensors"], part, model, optimizer)
-    main, rank, world = accelerator.is_main_process, accelerator.process_index, accelerator.num_processes
+    first_step, history = _resume(run.folder, modules, optimizer)
     with (
         torch.random.fork_rng([device] if device.type == "cuda" else []),
-        progress_bar(settings.n_steps if main else 0, "Training") as progress,
+        progress_bar(settings.n_steps if is_main else 0, "Training") as progress,
     ):
-        progress.update(first)
-        for step in range(first, settings.n_steps):
-            torch.manual_seed(int(np.random.SeedSequence([job.seed, step, rank]).generate_state(1)[0]))  # for dropout
+        progress.update(first_step)
+        for step in range(first_step, settings.n_steps):
+            _seed_dropout(run.seed, step, accelerator.process_index)
+            rows = batch_rows(run.n_examples, settings, run.seed, step)
+            rows = rows[accelerator.process_index :: accelerator.num_processes]
+            at_begin = run.on_step_begin(learners, step) if run.on_step_begin is not None else {}
+
             optimizer.zero_grad()
-            rows = batch_rows(job.n_examples, settings, job.seed, step)[rank::world]
-            prepared = {} if job.prepare is None else job.prepare(encoders, step)
-            values = job.gradients(generator, encoders, rows, autocast) | prepared
-            if world > 1:
-                for parameter in parameters:
-                    if parameter.grad is not None:
-                        parameter.grad = accelerator.reduce(parameter.grad, "mean")
-                means = accelerator.reduce(torch.tensor([*values.values()], device=device), "mean").tolist()
-                values = dict(zip(values, means, strict=True))
+            values = run.objective.step(learners, rows) | at_begin
+            if accelerator.num_processes > 1:
+                values = _mean_over_processes(accelerator, parameters, values)
             values["grad_norm"] = accelerator.clip_grad_norm_(parameters, settings.max_grad_norm).item()
-            if not math.isfinite(values["loss"] + values["grad_norm"]):
-                raise InputError(
-                    f"step {step + 1} of {settings.n_steps}: loss {values['loss']}, gradient norm "
-                    f"{values['grad_norm']}: lower the learning rate or look at the examples of this step"
-                )
-            for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                group["lr"] = rate * rate_factor(settings, step)
+            _require_finite(values, step, settings.n_steps)
+
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * rate_factor(settings, step)
             optimizer.step()
+
             for name, value in values.items():
-                curves.setdefault(name, []).append(value)
-            if main and (step + 1) % settings.checkpoint_every == 0 and step + 1 < settings.n_steps:
-                write_state(job.folder, parts, optimizer, step + 1, curves)
+                history.setdefault(name, []).append(value)
+            n_done = step + 1
+            if is_main and n_done % settings.checkpoint_every == 0 and n_done < settings.n_steps:
+                write_state(run.folder, modules, optimizer, n_done, history)
             progress.update(1)
-    if main:
-        write_state(job.folder, parts, None, settings.n_steps, curves)
+    if is_main:
+        write_state(run.folder, modules, None, settings.n_steps, history)
     accelerator.wait_for_everyone()
 
 
-def run_device(job: Run):
-    return (job.generator or next(iter(job.encoders.values()))).model.device
+def run_device(run: Run):
+    return (run.generator or next(iter(run.encoders.values()))).model.device
+
+
+def _build_learners(run: Run) -> tuple[Learners, dict[str, Any]]:
+    """What learns, and the modules that hold its parameters, by the names that checkpoints give them."""
+    generator, autocast, modules = None, nullcontext(), {}
+    if run.generator is not None:
+        generator, modules["generator"] = trainable_generator(run.generator, run.settings, run.seed)
+        for parameter in trained_parameters(modules["generator"]).values():
+            parameter.data = parameter.data.float()  # in bfloat16 most updates would be rounded away
+        autocast = _generator_autocast(run)
+        work = modules["generator"].num_parameters() * run.settings.n_steps * run.settings.batch_size
+        if work >= COMPILE_FROM_WORK:
+            generation.compile_layers(generator)
+    encoders = {tower: trainable_encoder(encoder) for tower, encoder in run.encoders.items()}
+    modules |= {tower: encoder.model for tower, encoder in encoders.items()}
+    for module in modules.values():
+        module.train(run.settings.dropout)
+    return Learners(generator, encoders, autocast), modules
+
+
+def _generator_autocast(run: Run) -> AbstractContextManager:
+    """All weights of a bfloat16 generator are float32 while they learn: it computes in its own precision still."""
+    import torch
+
+    dtype = run.generator.model.dtype
+    whole = run.settings.lora_rank is None and dtype != torch.float32
+    return torch.autocast(run_device(run).type, dtype=dtype, enabled=whole)
+
+
+def _build_optimizer(modules: dict[str, Any], settings: TrainingSettings):
+    """AdamW with a group a module, of which `initial_lr` is the full learning rate."""
+    import torch
+
+    groups = [
+        {
+            "params": list(trained_parameters(module).values()),
+            "initial_lr": settings.learning_rate if part == "generator" else settings.encoder_learning_rate,
+        }
+        for part, module in modules.items()
+    ]
+    return torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
+
+
+def _resume(folder: Path, modules: dict[str, Any], optimizer) -> tuple[int, History]:
+    """The first step that is still to be done and the history before it; modules and optimizer as they were then."""
+    state = read_state(folder)
+    if state is None:
+        return 0, {}
+    for part, module in modules.items():
+        load_tensors(state["tensors"], part, module, optimizer)
+    return state["step"], state["history"]
+
+
+def _seed_dropout(seed: int, step: int, process: int) -> None:
+    """A step's random numbers do not depend on those before it, so that a run that goes on draws the same."""
+    import torch
+
+    torch.manual_seed(int(np.random.SeedSequence([seed, step, process]).generate_state(1)[0]))
+
+
+def _mean_over_processes(accelerator, parameters: list, values: dict[str, float]) -> dict[str, float]:
+    """The values' means; the parameters' gradients become theirs."""
+    import torch
+
+    for parameter in parameters:
+        if parameter.grad is not None:
+            parameter.grad = accelerator.reduce(parameter.grad, "mean")
+    means = accelerator.reduce(torch.tensor([*values.values()], device=accelerator.device), "mean")
+    return dict(zip(values, means.tolist(), strict=True))
+
+
+def _require_finite(values: dict[str, float], step: int, n_steps: int) -> None:
+    if not math.isfinite(values["loss"] + values["grad_norm"]):
+        raise InputError(
+            f"step {step + 1} of {n_steps}: loss {values['loss']}, gradient norm "
+            f"{values['grad_norm']}: lower the learning rate or look at the examples of this step"
+        )

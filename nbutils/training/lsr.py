@@ -1,25 +1,25 @@
 """R-ft: a question encoder learns what a language model prefers (Lin et al. 2023)."""
 
-import functools
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nbutils import paths, rag, retrieval
+from nbutils import cache, rag, retrieval
 from nbutils.data import Passage
 from nbutils.errors import InputError
-from nbutils.files import sha256_text
 from nbutils.models import Encoder
 from nbutils.retrieval import DenseIndex
-from nbutils.training.checkpoints import SOURCES
 from nbutils.training.checks import require_index, require_settings
+from nbutils.training.embedding import embed_texts
+from nbutils.training.identity import corpus_texts, encoder_identity, run_key
 from nbutils.training.launch import carry_out
-from nbutils.training.loop import Run
-from nbutils.training.rag import embed_texts
-from nbutils.training.settings import History, TrainingSettings
+from nbutils.training.loop import Learners, Run
+from nbutils.training.settings import TrainingSettings
+from nbutils.training.system import System
 
 
 def train_lsr(
-    encoder: Encoder,
+    question_encoder: Encoder,
     index: DenseIndex,
     corpus: dict[str, Passage],
     queries: list[str],
@@ -32,57 +32,84 @@ def train_lsr(
     reduction: str = rag.REDUCTIONS[0],
     passage_encoder: Encoder | None = None,
     seed: int = 0,
-) -> tuple[Encoder, Encoder | None, History]:
+) -> System:
     """A copy of the question encoder trained to prefer the passages that a language model prefers, RA-DIT's R-ft.
 
     The loss is KL(p_R||p_LSR), Lin et al. 2023 sec. 2.4. For each of the N `queries`, `passage_ids` (N, K) are the
     candidates, retrieved once, and `lm_logprobs` (N, K) the language model's log p(y|c,x) of the right answer under
     each, computed once: no language model takes part here. p_R is the softmax over the K candidates of their inner
     products divided by `temperature`. Passage vectors are those of `index` and stay as they are; with a
-    `passage_encoder` it learns too (the paper's ablation): its copy is returned, and the index has to be built anew.
+    `passage_encoder` it learns too (the paper's ablation) and its copy is returned.
+    `index` is returned as it came: where the passage encoder learned, it is out of date and has to be built anew.
     Of the settings, `encoder_learning_rate` is the one that counts.
 
-    Curves: `loss` (nats), `grad_norm` (before clipping) and `top_prior` (mean of max_c p_R).
+    History: `loss` (nats), `grad_norm` (before clipping) and `max_doc_prob` (mean of max_c p_R).
     Raises InputError for arrays that do not fit, scores that are no log-probabilities, and as `train_rag`.
     """
     require_settings(settings, None, 1)
-    require_index(encoder, index, corpus, 1)
+    require_index(question_encoder, index, corpus, 1)
     positions, lm_logprobs = _require_lsr(index, queries, passage_ids, lm_logprobs)
     for name, value in {"temperature": temperature, "lsr_temperature": lsr_temperature}.items():
         if not value > 0:
             raise InputError(f"{name} = {value}: give a number above 0")
-    learners = {"question": encoder} | ({} if passage_encoder is None else {"passage": passage_encoder})
-    conventions = [f"{e.sha256} {e.model.dtype} {e.pooling} {e.normalise} {e.max_length}" for e in learners.values()]
-    texts = [] if passage_encoder is None else [part for p in corpus.values() for part in (p.title, p.text)]
-    method = f"LSR {temperature!r} {lsr_temperature!r} {direction} {reduction} {seed} {settings!r}"
-    arrays = [str(positions.tolist()), str(lm_logprobs.tolist())]
-    content = [*conventions, index.sha256, *arrays, "\0", *queries, "\0", *texts]
-    folder = paths.CACHE / "training" / sha256_text(method, SOURCES, *content)
-    loss = functools.partial(rag.lsr_loss, temperature=lsr_temperature, direction=direction, reduction=reduction)
-    gradients = functools.partial(_lsr_gradients, index, corpus, queries, positions, lm_logprobs, temperature, loss)
-    job = Run(folder, None, learners, settings, seed, len(queries), gradients)
-    _, learned, curves = carry_out(job, 1)
-    return learned["question"], learned.get("passage"), curves
+    learning = {"question": question_encoder} | ({} if passage_encoder is None else {"passage": passage_encoder})
+    loss = LsrLoss(lm_logprobs, temperature, lsr_temperature, direction, reduction)
+    objective = LsrObjective(loss, queries, positions, index, corpus)
+    content = [f"{temperature!r} {lsr_temperature!r} {direction} {reduction}", str(positions.tolist())]
+    content += [str(lm_logprobs.tolist()), index.sha256, *map(encoder_identity, learning.values())]
+    texts = [] if passage_encoder is None else corpus_texts(corpus)
+    key = run_key([LsrObjective], None, settings, seed, *content, "\0", *queries, "\0", *texts)
+    with cache.locked_folder("training", key) as folder:
+        learned = carry_out(Run(folder, None, learning, settings, seed, len(queries), objective))
+    return replace(learned, index=index)
 
 
-def _lsr_gradients(
-    index, corpus, queries, positions, lm_logprobs, temperature, loss, generator, encoders, rows, autocast
-) -> dict[str, float]:
+@dataclass(frozen=True)
+class LsrLoss:
+    """KL between what the retriever and what the language model prefers among the candidates."""
+
+    lm_logprobs: np.ndarray  # (N, K)
+    temperature: float  # of p_R
+    lsr_temperature: float  # of p_LSR
+    direction: str
+    reduction: str
+
+
+@dataclass(frozen=True)
+class LsrObjective:
+    """The loss over candidates whose vectors are those of the index, or come from the passage encoder that learns."""
+
+    loss: LsrLoss
+    queries: list[str]  # N
+    positions: np.ndarray  # (N, K) of the candidates in the index
+    index: DenseIndex
+    corpus: dict[str, Passage]
+
+    def step(self, learners: Learners, rows: list[int]) -> dict[str, float]:
+        import torch
+
+        vectors = embed_texts(learners.encoders["question"], [self.queries[row] for row in rows])  # (B, D)
+        candidates = _candidate_vectors(self, learners.encoders.get("passage"), rows, vectors.device)  # (B, K, D)
+        log_prior = rag.doc_logprobs((vectors[:, None] * candidates).sum(-1), self.loss.temperature)
+        lm_logprobs = torch.tensor(self.loss.lm_logprobs[rows], dtype=log_prior.dtype, device=log_prior.device)
+        loss = rag.lsr_loss(log_prior, lm_logprobs, self.loss.lsr_temperature, self.loss.direction, self.loss.reduction)
+        loss.backward()
+        return {"loss": loss.item(), "max_doc_prob": log_prior.exp().amax(-1).mean().item()}
+
+
+def _candidate_vectors(objective: LsrObjective, passage_encoder: Encoder | None, rows: list[int], device):
+    """(B, K, D); every passage once through the encoder, however many queries have it as a candidate."""
     import torch
 
-    asked = embed_texts(encoders["question"], [queries[row] for row in rows])  # (B, D)
-    unique, places = np.unique(positions[rows], return_inverse=True)
-    if "passage" in encoders:
-        separator = encoders["passage"].title_separator
-        texts = [retrieval.passage_text(corpus[id], separator) for id in index.passage_ids[unique].tolist()]
-        found = embed_texts(encoders["passage"], texts)
+    index, positions = objective.index, objective.positions[rows]
+    unique, places = np.unique(positions, return_inverse=True)
+    if passage_encoder is None:
+        vectors = torch.from_numpy(index.faiss_index.reconstruct_batch(unique)).to(device)
     else:
-        found = torch.from_numpy(index.faiss_index.reconstruct_batch(unique)).to(asked.device)
-    candidates = found[torch.from_numpy(places.reshape(len(rows), -1)).to(found.device)]  # (B, K, D)
-    log_prior = rag.doc_logprobs((asked[:, None] * candidates).sum(-1), temperature)
-    value = loss(log_prior, torch.tensor(lm_logprobs[rows], dtype=log_prior.dtype, device=log_prior.device))
-    value.backward()
-    return {"loss": value.item(), "top_prior": log_prior.exp().amax(-1).mean().item()}
+        separator, ids = passage_encoder.title_separator, index.passage_ids[unique].tolist()
+        texts = [retrieval.passage_text(objective.corpus[id_], separator) for id_ in ids]
+        vectors = embed_texts(passage_encoder, texts)
+    return vectors[torch.from_numpy(places.reshape(positions.shape)).to(vectors.device)]
 
 
 def _require_lsr(index: DenseIndex, queries: list[str], passage_ids, lm_logprobs) -> tuple[np.ndarray, np.ndarray]:

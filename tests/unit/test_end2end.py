@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import functools
 from types import SimpleNamespace
 
 import numpy as np
@@ -29,7 +28,6 @@ from nbutils import data, generation, models, rag, retrieval, training
 from nbutils.errors import InputError
 from nbutils.rag import likelihoods as likelihoods_module
 from nbutils.retrieval import dense as dense_module
-from nbutils.training import end2end as end2end_module
 from nbutils.training import refresh as refresh_module
 
 __all__ = ["cache_folder", "encoder", "generators", "llama"]  # fixtures
@@ -66,22 +64,23 @@ def vectors(index):
     return index.faiss_index.reconstruct_n(0, len(index.passage_ids))
 
 
-@pytest.mark.parametrize("marginalisation", training.MARGINALIZATIONS)
-def test_all_three_parts_move_and_the_index_follows(llama, encoder, train, marginalisation):
-    tuned, question, passage, index, curves = train(marginalisation=marginalisation)
+@pytest.mark.parametrize("marginalization", training.MARGINALIZATIONS)
+def test_all_three_parts_move_and_the_index_follows(llama, encoder, train, marginalization):
+    system = train(marginalization=marginalization)
+    question, passage, history = system.question_encoder, system.passage_encoder, system.history
     assert min(distance(encoder.model, question.model), distance(encoder.model, passage.model)) > 1e-3
     assert distance(question.model, passage.model) > 1e-3
-    assert distance(llama.model, tuned.model) > 1e-3
+    assert distance(llama.model, system.generator.model) > 1e-3
     assert len({encoder.sha256, question.sha256, passage.sha256}) == 3
-    assert curves["index_age"] == [0, 1, 2, 0, 1, 2, 0, 1]
-    assert curves["loss"][-1] < curves["loss"][0]
-    assert np.array_equal(vectors(index), models.encode(passage, TEXTS, use_cache=False))
+    assert history["index_age"] == [0, 1, 2, 0, 1, 2, 0, 1]
+    assert history["loss"][-1] < history["loss"][0]
+    assert np.array_equal(vectors(system.index), models.encode(passage, TEXTS, use_cache=False))
     assert not list(run_folder().glob("snapshot-*"))
 
 
 def test_every_index_is_a_fresh_encoding_bit_for_bit(train, made):
     """And an encoder with its dropout on, the fault of an earlier implementation, would be noticed."""
-    _, _, passage, _, _ = train()
+    passage = train().passage_encoder
     assert len(made) == 4 and len({index.sha256 for _, index in made}) == 4  # the start, steps 3 and 6, the end
     for snapshot, index in made:
         assert np.array_equal(vectors(index), models.encode(snapshot, TEXTS, use_cache=False))
@@ -91,14 +90,15 @@ def test_every_index_is_a_fresh_encoding_bit_for_bit(train, made):
 
 
 def test_an_index_that_is_never_made_anew(train, made):
-    _, _, _, index, curves = train(None)
-    assert curves["index_age"] == list(range(SHORT.n_steps)) and len(made) == 2
-    assert not np.array_equal(vectors(made[0][1]), vectors(index))  # that of the end is the learned encoder's
+    system = train(None)
+    assert system.history["index_age"] == list(range(SHORT.n_steps)) and len(made) == 2
+    assert not np.array_equal(vectors(made[0][1]), vectors(system.index))  # that of the end is the learned encoder's
 
 
 @pytest.mark.parametrize("tower", training.TOWERS)
 def test_one_tower_alone(encoder, train, tower):
-    _, question, passage, _, _ = train(3 if tower == "passage" else None, towers=(tower,))
+    system = train(3 if tower == "passage" else None, towers=(tower,))
+    question, passage = system.question_encoder, system.passage_encoder
     moved, kept = (question, passage) if tower == "question" else (passage, question)
     assert kept is encoder and distance(encoder.model, moved.model) > 1e-3
 
@@ -110,21 +110,20 @@ def test_the_gradients_are_the_loss_s(llama, encoder):
     rows, found = [0, 2, 3, 5], {}
     index = retrieval.build_dense(encoder, CORPUS)
     both = {"question": encoder, "passage": encoder}
-    job = training.Run(None, llama, both, SHORT, 0, 6, None)
-    search = functools.partial(end2end_module._search_end2end, SimpleNamespace(index=index), CORPUS, both)
+    loss = training.RagLoss(CORPUS, EXAMPLES, "token", TEMPERATURE, 200)
     for how in ("cut", "whole"):
-        learners = {tower: training.trainable_encoder(encoder) for tower in both}
-        generator, _ = training.trainable_generator(job)
+        learning = {tower: training.trainable_encoder(encoder) for tower in both}
+        generator, _ = training.trainable_generator(llama, SHORT, 0)
         if how == "cut":
-            arguments = (search, CORPUS, EXAMPLES, None, 3, "token", TEMPERATURE, 200)
-            training.rag_gradients(*arguments, generator, learners, rows, contextlib.nullcontext())
+            learners = training.Learners(generator, learning, contextlib.nullcontext())
+            training.End2EndObjective(loss, 3, SimpleNamespace(current=index), both).step(learners, rows)
         else:
             batch = [EXAMPLES[row] for row in rows]
             ids, _ = retrieval.search_dense(index, encoder, [example.query for example in batch], 3)
-            asked = training.embed_texts(learners["question"], [example.query for example in batch])
+            asked = training.embed_texts(learning["question"], [example.query for example in batch])
             scores = torch.stack(
                 [
-                    training.embed_texts(learners["passage"], [retrieval.passage_text(CORPUS[id]) for id in row])
+                    training.embed_texts(learning["passage"], [retrieval.passage_text(CORPUS[id]) for id in row])
                     @ vector
                     for row, vector in zip(ids, asked, strict=True)
                 ]
@@ -138,7 +137,7 @@ def test_the_gradients_are_the_loss_s(llama, encoder):
             (-rag.rag_token_logprobs(prior, *parts).sum(-1).mean()).backward()
         found[how] = {
             (tower, name): parameter.grad
-            for tower, learner in learners.items()
+            for tower, learner in learning.items()
             for name, parameter in learner.model.named_parameters()
             if parameter.grad is not None
         }
@@ -152,8 +151,8 @@ def test_an_interrupted_run_goes_on_with_the_index_it_had(tmp_path, train):
     """Checkpoints after 3 and 6 steps, new indexes before steps 2, 4 and 6: interrupted between them."""
     whole, *rest = runs(tmp_path, lambda: train(2), undisturbed, interrupted(2), interrupted(5), interrupted(7))
     for other in rest:
-        require_same((whole[0], whole[1], whole[4]), (other[0], other[1], other[4]))
-        assert np.array_equal(vectors(whole[3]), vectors(other[3]))
+        require_same(whole, other)
+        assert np.array_equal(vectors(whole.index), vectors(other.index))
 
 
 def test_statements_are_reconstructed_from_what_they_retrieve(llama, encoder, monkeypatch):
@@ -167,10 +166,8 @@ def test_statements_are_reconstructed_from_what_they_retrieve(llama, encoder, mo
 
     substitute(monkeypatch, likelihoods_module, "answer_token_logprobs", seen)
     settings = dataclasses.replace(SHORT, n_steps=3, warmup_steps=0)
-    *_, curves = training.train_end2end(
-        llama, encoder, encoder, CORPUS, statements, settings, 3, 2, "token", TEMPERATURE
-    )
-    assert len(read) == 3 * SHORT.batch_size and np.isfinite(curves["loss"]).all()
+    system = training.train_end2end(llama, encoder, encoder, CORPUS, statements, settings, 3, 2, "token", TEMPERATURE)
+    assert len(read) == 3 * SHORT.batch_size and np.isfinite(system.history["loss"]).all()
     passages = {generation.build_prompt(None, passage) for passage in CORPUS.values()}
     assert all({*prompts} <= passages and answer in {s.answers[0] for s in statements} for prompts, answer in read)
 
@@ -193,7 +190,7 @@ def test_a_refresh_that_fails_is_tried_once_more(tmp_path, monkeypatch, train):
         failing(patch, 2)
         tried = train()
     (whole,) = runs(tmp_path, train, undisturbed)
-    assert tried[4] == whole[4]
+    assert tried.history == whole.history
 
 
 def test_a_refresh_that_fails_twice_stops_the_run_and_leaves_its_checkpoint(monkeypatch, train):
@@ -202,8 +199,7 @@ def test_a_refresh_that_fails_twice_stops_the_run_and_leaves_its_checkpoint(monk
         with pytest.raises(InputError, match=r"before step 7 the index could not be made anew, twice: out of memory"):
             train()
     assert training.read_state(run_folder())["step"] == 6
-    *_, curves = train()
-    assert len(curves["loss"]) == SHORT.n_steps
+    assert len(train().history["loss"]) == SHORT.n_steps
 
 
 # By Ray actors, while training goes on
@@ -242,10 +238,11 @@ def test_actors_encode_as_one_does_here(ray, encoder, n_actors):
 
 
 def test_the_index_of_actors_is_put_in_place_one_interval_later(ray, tmp_path, train, made):
-    *_, curves = train(2, n_actors=1)
+    curves = train(2, n_actors=1).history
     assert curves["index_age"] == [0, 1, 2, 3, 2, 3, 2, 3]
     (at_once,) = runs(tmp_path, lambda: train(2), undisturbed)
-    assert at_once[4]["loss"][:2] == curves["loss"][:2] and at_once[4]["loss"] != curves["loss"]
+    losses = at_once.history["loss"]
+    assert losses[:2] == curves["loss"][:2] and losses != curves["loss"]
     # Both trained alike up to step 2, so the snapshot is the same: one index was made there, the other here.
     (first,) = {i for i, (_, index) in enumerate(made) if index.sha256 == made[1][1].sha256 and i > 1}
     assert np.array_equal(vectors(made[1][1]), vectors(made[first][1]))
@@ -265,13 +262,13 @@ def test_actors_that_die_are_replaced_and_nothing_is_lost(ray, tmp_path, monkeyp
     substitute(monkeypatch, refresh_module, "start_actors", lambda *options: started.append(0) or start(*options))
     other = train(2, n_actors=1)
     assert len(started) == 2
-    require_same((whole[0], whole[1], whole[4]), (other[0], other[1], other[4]))
+    require_same(whole, other)
 
 
 def test_an_interrupted_run_with_actors(ray, tmp_path, train):
     whole, *rest = runs(tmp_path, lambda: train(2, n_actors=1), undisturbed, interrupted(5), interrupted(7))
     for other in rest:
-        require_same((whole[0], whole[1], whole[4]), (other[0], other[1], other[4]))
+        require_same(whole, other)
 
 
 @pytest.mark.parametrize(
@@ -283,7 +280,7 @@ def test_an_interrupted_run_with_actors(ray, tmp_path, train):
         ({"n_actors": 1, "refresh_every": None}, r"n_actors = 1 with refresh_every = None"),
         ({"towers": ()}, r"name one or both of question, passage"),
         ({"towers": ("both",)}, r"name one or both of question, passage"),
-        ({"marginalisation": "documents"}, r"marginalisation 'documents' is unknown"),
+        ({"marginalization": "documents"}, r"marginalization 'documents' is unknown"),
         ({"temperature": 0.0}, r"temperature = 0.0"),
         ({"n_docs": 7}, r"n_docs = 7: the index has 6 passages"),
         ({"settings": dataclasses.replace(SHORT, batch_size=0)}, r"batch_size = 0"),

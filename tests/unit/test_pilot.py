@@ -105,15 +105,16 @@ def test_given_passages_are_the_ones_that_are_read(shared):
 
 def test_the_three_trainings_see_the_same_questions(shared):
     generator, encoder = shared.generators["untuned"], shared.question_encoders["frozen"]
-    closed, curves = pilot.train_closed_book(generator, ITEMS, SETTINGS, 0)
-    again, _ = pilot.train_closed_book(generator, ITEMS, SETTINGS, 0)
+    closed_book = pilot.train_closed_book(generator, ITEMS, SETTINGS, 0)
+    closed, again = closed_book.generator, pilot.train_closed_book(generator, ITEMS, SETTINGS, 0).generator
     ids = [["chad", "peru"]] * len(ITEMS)
-    reading, _ = pilot.train_with_passages(generator, ITEMS, ids, CORPUS, SETTINGS, 0)
-    tuned, lsr = pilot.train_retriever(
+    reading = pilot.train_with_passages(generator, ITEMS, ids, CORPUS, SETTINGS, 0).generator
+    retriever = pilot.train_retriever(
         generator, encoder, shared.index, CORPUS, ITEMS, 3, replace(SETTINGS, encoder_learning_rate=1e-3), 0.1, 0.01, 0
     )
     assert closed.sha256 == again.sha256 and len({generator.sha256, closed.sha256, reading.sha256}) == 3
-    assert len(curves["loss"]) == len(lsr["loss"]) == 3 and tuned.sha256 != encoder.sha256
+    assert len(closed_book.history["loss"]) == len(retriever.history["loss"]) == 3
+    assert retriever.question_encoder.sha256 != encoder.sha256
     assert (closed.name, reading.name) == ("fine-tuned", "fine-tuned + RAG")
 
 

@@ -74,8 +74,7 @@ def test_training_is_what_torch_counts(eager, generator, rank, n_trained):
 
     shape, length, answer = pilot.shape_of(eager.config), 24, 5
     settings = training.TrainingSettings(1, 1, lora_rank=rank, lora_layers=n_trained)
-    job = training.Run(None, generator, {}, settings, 0, 1, None)
-    copy, model = training.trainable_generator(job)
+    copy, model = training.trainable_generator(generator, settings, 0)
     tokens = torch.randint(5, 100, (1, length))
 
     def step():

@@ -156,8 +156,10 @@ def recall(index, encoder):
 
 def test_the_question_encoder_learns_what_the_language_model_prefers(encoder, index, learn):
     before, vectors = weights(encoder.model), index.faiss_index.reconstruct_n(0, len(CORPUS))
-    tuned, passage, curves = learn()
-    assert passage is None and distance(encoder.model, tuned.model) > 1e-3 and tuned.sha256 != encoder.sha256
+    system = learn()
+    tuned, curves = system.question_encoder, system.history
+    assert system.passage_encoder is None and system.generator is None and system.index is index
+    assert distance(encoder.model, tuned.model) > 1e-3 and tuned.sha256 != encoder.sha256
     assert all((before[name] == tensor).all() for name, tensor in weights(encoder.model).items())
     assert np.array_equal(index.faiss_index.reconstruct_n(0, len(CORPUS)), vectors)
     assert curves["loss"][-1] < curves["loss"][0] / 2 and min(curves["grad_norm"]) > 0
@@ -166,10 +168,10 @@ def test_the_question_encoder_learns_what_the_language_model_prefers(encoder, in
 
 def test_it_learns_nothing_of_use_from_shuffled_scores(encoder, index, learn):
     shuffled = np.roll(LM, 1, axis=1)  # every question prefers another question's passage
-    tuned, _, _ = learn(shuffled)
+    tuned = learn(shuffled).question_encoder
     assert distance(encoder.model, tuned.model) > 1e-3
     assert recall(index, tuned) <= recall(index, encoder)
-    flat, _, _ = learn(np.full_like(LM, np.log(0.2)))  # nor from a reader that does not care
+    flat = learn(np.full_like(LM, np.log(0.2))).question_encoder  # nor from a reader that does not care
     assert recall(index, flat) < 1
 
 
@@ -178,7 +180,7 @@ def test_the_first_gradient_is_the_loss_s(encoder, index, learn):
     import torch
 
     settings = TrainingSettings(n_steps=1, batch_size=6, encoder_learning_rate=1e-3, max_grad_norm=1e9, shuffle=False)
-    _, _, curves = learn(settings=settings)
+    curves = learn(settings=settings).history
     learner = training.trainable_encoder(encoder)
     asked = training.embed_texts(learner, QUERIES)
     vectors = torch.tensor(index.faiss_index.reconstruct_n(0, len(CORPUS)))
@@ -190,7 +192,8 @@ def test_the_first_gradient_is_the_loss_s(encoder, index, learn):
 
 
 def test_both_encoders_only_where_asked_for(encoder, index, learn):
-    question, passage, _ = learn(settings=SHORT, passage_encoder=encoder)
+    system = learn(settings=SHORT, passage_encoder=encoder)
+    question, passage = system.question_encoder, system.passage_encoder
     assert min(distance(encoder.model, question.model), distance(encoder.model, passage.model)) > 1e-4
     assert distance(question.model, passage.model) > 1e-4
     moved = retrieval.build_dense(passage, CORPUS)
@@ -201,20 +204,20 @@ def test_both_encoders_only_where_asked_for(encoder, index, learn):
 
 def test_an_interrupted_run_ends_as_one_that_was_not(tmp_path, encoder, index, learn):
     settings = TrainingSettings(n_steps=8, batch_size=4, encoder_learning_rate=1e-3, checkpoint_every=3)
-    whole, *rest = runs(tmp_path, lambda: learn(settings=settings)[::2], undisturbed, interrupted(2), interrupted(7))
+    whole, *rest = runs(tmp_path, lambda: learn(settings=settings), undisturbed, interrupted(2), interrupted(7))
     for other in rest:
         require_same(whole, other)
 
 
 def test_every_choice_makes_a_run_of_its_own(encoder, index, learn):
     one = TrainingSettings(n_steps=1, batch_size=6)
-    first = learn(settings=one)[0]
-    assert learn(settings=one)[0].sha256 == first.sha256 and run_folder()
+    first = learn(settings=one).question_encoder
+    assert learn(settings=one).question_encoder.sha256 == first.sha256 and run_folder()
     for options in (
         {"lsr_temperature": 0.1}, {"direction": rag.DIRECTIONS[1]}, {"reduction": "sum"}, {"temperature": 0.2},
         {"seed": 1}, {"lm": LM - 0.1},
     ):  # fmt: skip
-        assert learn(**{"settings": one, **options})[0].sha256 != first.sha256
+        assert learn(**{"settings": one, **options}).question_encoder.sha256 != first.sha256
 
 
 @pytest.mark.parametrize(
@@ -244,7 +247,8 @@ def test_a_four_bit_reader_is_saved_and_reloaded_to_the_same_logits(tmp_path):
     scores = []
     for _ in range(2):  # the second time nothing is trained: base and adapter are loaded anew
         base = load(models.load_generator, folder, quantize="nf4")
-        tuned, curves = training.fine_tune(base, PROMPTS, ANSWERS, settings)
+        system = training.fine_tune(base, PROMPTS, ANSWERS, settings)
+        tuned, curves = system.generator, system.history
         adapter = {name: tensor for name, tensor in weights(tuned.model).items() if "lora_B" in name}
         assert adapter and all(tensor.abs().max() > 0 for tensor in adapter.values())
         scores.append((tuned, generation.answer_logprobs(tuned, PROMPTS, ANSWERS, use_cache=False), curves))

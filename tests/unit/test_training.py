@@ -1,8 +1,10 @@
 """Training against the same written out in plain torch; what it learns, what it leaves alone, and how it resumes."""
 
+import contextlib
 import dataclasses
 import functools
 import json
+import weakref
 
 import checkpoints
 import datasets
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 from substitution import substitute
 
-from nbutils import cache, data, generation, models, paths, rag, retrieval, training
+from nbutils import code_digest, data, generation, models, paths, rag, retrieval, training
 from nbutils.data import Example, Passage
 from nbutils.errors import InputError
 from nbutils.generation import compiled as compiled_module
@@ -18,7 +20,6 @@ from nbutils.generation import scoring as scoring_module
 from nbutils.models import runtime as runtime_module
 from nbutils.rag import losses as losses_module
 from nbutils.training import TrainingSettings
-from nbutils.training import checkpoints as checkpoints_module
 from nbutils.training import launch as launch_module
 from nbutils.training import loop as loop_module
 from nbutils.training import settings as settings_module
@@ -39,7 +40,6 @@ TEMPERATURE = 0.1
 
 
 def use_caches(patch, folder):
-    patch.setattr(cache, "CACHE", folder)
     patch.setattr(paths, "CACHE", folder)
 
 
@@ -99,9 +99,9 @@ def reader(llama, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         use_caches(patch, tmp_path_factory.mktemp("reader"))
         settings = TrainingSettings(n_steps=60, batch_size=6, learning_rate=1e-2, lora_rank=8)
-        tuned, curves = training.fine_tune(llama, PROMPTS, ANSWERS, settings)
-    assert curves["loss"][-1] < 3 < 30 < curves["loss"][0]
-    return tuned
+        tuned = training.fine_tune(llama, PROMPTS, ANSWERS, settings)
+    assert tuned.history["loss"][-1] < 3 < 30 < tuned.history["loss"][0]
+    return tuned.generator
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def train(encoder, index):
     """Function generator, settings, ... -> what train_rag returns; unlike it, with a corpus, examples and an index."""
 
     def run(generator, settings=SHORT, corpus=CORPUS, examples=EXAMPLES, n_docs=3, **options):
-        learner = options.pop("encoder", encoder)
+        learner = options.pop("question_encoder", encoder)
         searched = options.pop("index", index)
         options = {"temperature": TEMPERATURE, **options}
         return training.train_rag(generator, learner, searched, corpus, examples, settings, n_docs, **options)
@@ -151,8 +151,12 @@ def distance(first, second):
     return max((first[name].float() - second[name].float()).abs().max().item() for name in first)
 
 
+def run_folders():
+    return [path for path in (paths.CACHE / "training").iterdir() if path.is_dir()]
+
+
 def run_folder():
-    (folder,) = (paths.CACHE / "training").iterdir()
+    (folder,) = run_folders()
     return folder
 
 
@@ -166,18 +170,19 @@ def saved_tensors():
 # What is learned
 
 
-@pytest.mark.parametrize("marginalisation", ["sequence", "token"])
+@pytest.mark.parametrize("marginalization", ["sequence", "token"])
 @pytest.mark.parametrize(("architecture", "settings"), [("gemma3", SHORT), ("bart", SHORT), ("bart", FULL)])
 def test_generator_and_question_encoder_move_and_the_loss_falls(
-    generators, encoder, train, architecture, settings, marginalisation
+    generators, encoder, train, architecture, settings, marginalization
 ):
     base = generators(architecture)
-    tuned, learned, curves = train(base, settings, marginalisation=marginalisation)
+    system = train(base, settings, marginalization=marginalization)
+    tuned, learned, loss = system.generator, system.question_encoder, system.history["loss"]
     assert distance(base.model, tuned.model) > 1e-3
     assert distance(encoder.model, learned.model) > 1e-3
-    assert np.mean(curves["loss"][-2:]) < 0.9 * np.mean(curves["loss"][:2])
-    assert {name: len(values) for name, values in curves.items()} == dict.fromkeys(
-        ("loss", "top_prior", "posterior_entropy", "gold_recall", "grad_norm"), settings.n_steps
+    assert np.mean(loss[-2:]) < 0.9 * np.mean(loss[:2])
+    assert {name: len(values) for name, values in system.history.items()} == dict.fromkeys(
+        ("loss", "max_doc_prob", "posterior_entropy", "hit_rate", "grad_norm"), settings.n_steps
     )
     assert len({base.sha256, tuned.sha256, encoder.sha256, learned.sha256}) == 4
     assert not tuned.model.training and not learned.model.training
@@ -193,18 +198,18 @@ LEARNING = TrainingSettings(
 )
 
 
-@pytest.mark.parametrize("marginalisation", ["sequence", "token"])
-def test_retrieval_is_learned_without_labels(train, index, encoder, reader, marginalisation):
+@pytest.mark.parametrize("marginalization", ["sequence", "token"])
+def test_retrieval_is_learned_without_labels(train, index, encoder, reader, marginalization):
     examples = [dataclasses.replace(example, gold_passages=()) for example in EXAMPLES]
-    _, learned, curves = train(reader, LEARNING, examples=examples, n_docs=6, marginalisation=marginalisation)
-    assert recall_at_1(index, encoder) < 0.4 and recall_at_1(index, learned) == 1
-    assert curves["top_prior"][-1] > curves["top_prior"][0] + 0.2
-    assert "gold_recall" not in curves
+    system = train(reader, LEARNING, examples=examples, n_docs=6, marginalization=marginalization)
+    assert recall_at_1(index, encoder) < 0.4 and recall_at_1(index, system.question_encoder) == 1
+    assert system.history["max_doc_prob"][-1] > system.history["max_doc_prob"][0] + 0.2
+    assert "hit_rate" not in system.history
 
 
 @pytest.mark.parametrize("fault", ["detached", "shuffled"])
-@pytest.mark.parametrize("marginalisation", ["sequence", "token"])
-def test_retrieval_is_not_learned_when(monkeypatch, train, index, encoder, reader, marginalisation, fault):
+@pytest.mark.parametrize("marginalization", ["sequence", "token"])
+def test_retrieval_is_not_learned_when(monkeypatch, train, index, encoder, reader, marginalization, fault):
     corpus, logprior = CORPUS, rag.doc_logprobs
     if fault == "detached":
         substitute(
@@ -215,7 +220,7 @@ def test_retrieval_is_not_learned_when(monkeypatch, train, index, encoder, reade
         )
     else:
         corpus = dict(zip(CORPUS, [*list(CORPUS.values())[1:], CORPUS["p0"]], strict=True))
-    _, learned, _ = train(reader, LEARNING, corpus=corpus, n_docs=6, marginalisation=marginalisation)
+    learned = train(reader, LEARNING, corpus=corpus, n_docs=6, marginalization=marginalization).question_encoder
     assert recall_at_1(index, learned) <= recall_at_1(index, encoder) < 0.4
     assert (distance(encoder.model, learned.model) == 0) == (fault == "detached")
 
@@ -249,9 +254,10 @@ def plain_training(generator, settings):
 def test_fine_tuning_is_plain_training(generators, architecture):
     settings = dataclasses.replace(FULL, n_steps=4, batch_size=len(PROMPTS), weight_decay=0.1)
     base = generators(architecture)
-    tuned, curves = training.fine_tune(base, PROMPTS, ANSWERS, settings, name="reader")
+    system = training.fine_tune(base, PROMPTS, ANSWERS, settings, name="reader")
+    tuned = system.generator
     expected, losses = plain_training(base, settings)
-    assert curves["loss"] == pytest.approx(losses, rel=1e-4)
+    assert system.history["loss"] == pytest.approx(losses, rel=1e-4)
     assert tuned.name == "reader"
     # Adam makes full steps of gradients that are zero but for rounding: attention keys have such biases.
     names = [name for name in weights(expected) if not name.endswith("k_proj.bias")]
@@ -261,19 +267,19 @@ def test_fine_tuning_is_plain_training(generators, architecture):
     assert max((found[name] - weights(unclipped)[name]).abs().max() for name in names) > 2e-4
 
 
-@pytest.mark.parametrize("marginalisation", ["sequence", "token"])
+@pytest.mark.parametrize("marginalization", ["sequence", "token"])
 @pytest.mark.parametrize("architecture", ["gemma3", "bart"])
-def test_curves_begin_with_the_papers_formulas(generators, train, encoder, index, architecture, marginalisation):
+def test_curves_begin_with_the_papers_formulas(generators, train, encoder, index, architecture, marginalization):
     base = generators(architecture)
     settings = dataclasses.replace(SHORT, n_steps=1, batch_size=6)
-    _, _, curves = train(base, settings, marginalisation=marginalisation)
+    curves = train(base, settings, marginalization=marginalization).history
     ids, scores = retrieval.search_dense(index, encoder, [example.query for example in EXAMPLES], 3)
     losses, tops, entropies = [], [], []
     for example, row, logits in zip(EXAMPLES, ids, scores, strict=True):
         prior = np.exp(logits / TEMPERATURE) / np.exp(logits / TEMPERATURE).sum()
         prompts = [generation.build_prompt(example.question, CORPUS[id]) for id in row]
         probabilities = np.exp(generation.answer_logprobs(base, prompts, [example.answers[0]] * 3))  # (K, T)
-        if marginalisation == "sequence":
+        if marginalization == "sequence":
             losses.append(-np.log((prior * probabilities.prod(1)).sum()))
         else:
             losses.append(-np.log(prior @ probabilities).sum())
@@ -282,23 +288,23 @@ def test_curves_begin_with_the_papers_formulas(generators, train, encoder, index
         tops.append(prior.max())
         entropies.append(-(posterior * np.log(posterior)).sum())
     assert curves["loss"] == pytest.approx([np.mean(losses)], rel=1e-4)
-    assert curves["top_prior"] == pytest.approx([np.mean(tops)], rel=1e-4)
+    assert curves["max_doc_prob"] == pytest.approx([np.mean(tops)], rel=1e-4)
     assert curves["posterior_entropy"] == pytest.approx([np.mean(entropies)], abs=1e-3)
     gold = [example.gold_passages[0] in row for example, row in zip(EXAMPLES, ids, strict=True)]
-    assert curves["gold_recall"] == [np.mean(gold)] and 0 < np.mean(gold) < 1
+    assert curves["hit_rate"] == [np.mean(gold)] and 0 < np.mean(gold) < 1
 
 
-@pytest.mark.parametrize("marginalisation", ["sequence", "token"])
-def test_gradients_do_not_depend_on_how_a_step_is_cut(llama, train, marginalisation):
+@pytest.mark.parametrize("marginalization", ["sequence", "token"])
+def test_gradients_do_not_depend_on_how_a_step_is_cut(llama, train, marginalization):
     settings = dataclasses.replace(SHORT, n_steps=1, batch_size=6)
     curves = [
-        train(llama, dataclasses.replace(settings, batch_tokens=n), marginalisation=marginalisation)[2]
+        train(llama, dataclasses.replace(settings, batch_tokens=n), marginalization=marginalization).history
         for n in (1, 300, 10**6)
     ]
     for name, values in curves[2].items():
         assert curves[0][name] == pytest.approx(values, rel=1e-4) and curves[1][name] == pytest.approx(values, rel=1e-4)
     tuning = [
-        training.fine_tune(llama, PROMPTS, ANSWERS, dataclasses.replace(settings, batch_tokens=n))[1]
+        training.fine_tune(llama, PROMPTS, ANSWERS, dataclasses.replace(settings, batch_tokens=n)).history
         for n in (1, 10**6)
     ]
     assert tuning[0]["grad_norm"] == pytest.approx(tuning[1]["grad_norm"], rel=1e-4)
@@ -306,32 +312,19 @@ def test_gradients_do_not_depend_on_how_a_step_is_cut(llama, train, marginalisat
 
 def test_the_question_encoders_gradient_is_the_loss_s(llama, encoder, index):
     """One whole graph, without the stop at the scores, gives the question encoder the same gradient."""
-    import contextlib
-
     import torch
 
-    rows, job = [0, 2, 3, 5], training.Run(None, llama, {"question": encoder}, SHORT, 0, 6, None)
-    found = {}
+    rows, found = [0, 2, 3, 5], {}
     for how in ("cut", "whole"):
         learner = training.trainable_encoder(encoder)
-        generator, _ = training.trainable_generator(job)
+        generator, _ = training.trainable_generator(llama, SHORT, 0)
         if how == "cut":
-            arguments = (
-                functools.partial(training.search_with_gradients, index),
-                CORPUS,
-                EXAMPLES,
-                None,
-                3,
-                "sequence",
-                TEMPERATURE,
-                200,
-            )
-            training.rag_gradients(*arguments, generator, {"question": learner}, rows, contextlib.nullcontext())
+            loss = training.RagLoss(CORPUS, EXAMPLES, "sequence", TEMPERATURE, 200)
+            learners = training.Learners(generator, {"question": learner}, contextlib.nullcontext())
+            training.RagObjective(loss, 3, index, None).step(learners, rows)
         else:
             batch = [EXAMPLES[row] for row in rows]
-            ids, scores = training.search_with_gradients(
-                index, {"question": learner}, [example.query for example in batch], 3
-            )
+            ids, scores = training.search_with_gradients(index, learner, [example.query for example in batch], 3)
             prompts = [
                 [generation.build_prompt(e.question, CORPUS[id]) for id in row]
                 for e, row in zip(batch, ids, strict=True)
@@ -345,11 +338,11 @@ def test_the_question_encoders_gradient_is_the_loss_s(llama, encoder, index):
 
 
 def test_gradients_are_clipped_and_their_norms_kept(llama, steps):
-    _, curves = training.fine_tune(llama, PROMPTS, ANSWERS, dataclasses.replace(SHORT, max_grad_norm=0.5))
+    curves = training.fine_tune(llama, PROMPTS, ANSWERS, dataclasses.replace(SHORT, max_grad_norm=0.5)).history
     assert min(curves["grad_norm"]) > 1
     assert [norm for norm, _ in steps] == pytest.approx([0.5] * SHORT.n_steps, rel=1e-3)
     steps.clear()
-    _, curves = training.fine_tune(llama, PROMPTS, ANSWERS, dataclasses.replace(SHORT, max_grad_norm=1e9))
+    curves = training.fine_tune(llama, PROMPTS, ANSWERS, dataclasses.replace(SHORT, max_grad_norm=1e9)).history
     assert [norm for norm, _ in steps] == pytest.approx(curves["grad_norm"])
 
 
@@ -400,7 +393,7 @@ def test_the_base_generator_is_left_as_it_was(generators, train):
 def test_tuned_models_share_what_none_of_them_changes(generators):
     base = generators("gemma3")
     top = dataclasses.replace(SHORT, lora_layers=1)
-    tuned = [training.fine_tune(base, PROMPTS, ANSWERS, top, seed)[0].model for seed in (0, 1)]
+    tuned = [training.fine_tune(base, PROMPTS, ANSWERS, top, seed).generator.model for seed in (0, 1)]
     places = [{name: tensor.data_ptr() for name, tensor in model.named_parameters()} for model in (base.model, *tuned)]
     shared = {name for name in places[0] if len({place[name] for place in places}) == 1}
     own = {name for name in places[0] if len({place[name] for place in places}) == 3}
@@ -415,10 +408,10 @@ def test_compiled_training_is_the_plain_one(request, monkeypatch, tmp_path):
     substitute(
         monkeypatch, compiled_module, "compile_layers", lambda generator: calls.append(compile_layers(generator))
     )
-    _, plain = training.fine_tune(base, PROMPTS, ANSWERS, SHORT)
+    plain = training.fine_tune(base, PROMPTS, ANSWERS, SHORT).history
     substitute(monkeypatch, loop_module, "COMPILE_FROM_WORK", 0)
     use_caches(monkeypatch, tmp_path / "empty")
-    _, compiled = training.fine_tune(base, PROMPTS, ANSWERS, SHORT)
+    compiled = training.fine_tune(base, PROMPTS, ANSWERS, SHORT).history
     if calls != [True]:
         pytest.skip("no C++ compiler: nothing is compiled on such a machine")
     np.testing.assert_allclose(compiled["loss"], plain["loss"], rtol=1e-3)
@@ -434,12 +427,15 @@ def test_whether_the_base_was_compiled_does_not_matter(tmp_path):
         with pytest.MonkeyPatch.context() as patch:
             use_caches(patch, tmp_path / str(compiled))
             results.append(training.fine_tune(base, PROMPTS, ANSWERS, SHORT))
-    assert results[0][1] == results[1][1] and equal(results[0][0].model, results[1][0].model)
+    assert results[0].history == results[1].history
+    assert equal(results[0].generator.model, results[1].generator.model)
 
 
 def test_passage_encoder_and_index_stay_as_they_are(llama, encoder, index, train):
     before, vectors = weights(encoder.model), index.faiss_index.reconstruct_n(0, len(CORPUS))
-    _, learned, _ = train(llama)
+    system = train(llama)
+    learned = system.question_encoder
+    assert system.index is index and system.passage_encoder is None
     assert all((before[name] == tensor).all() for name, tensor in weights(encoder.model).items())
     assert (index.faiss_index.reconstruct_n(0, len(CORPUS)) == vectors).all()
     assert learned.model is not encoder.model and learned.tokenizer is encoder.tokenizer
@@ -448,13 +444,15 @@ def test_passage_encoder_and_index_stay_as_they_are(llama, encoder, index, train
 def test_a_fixed_retriever_is_left_alone(llama, encoder, index, train):
     ids, scores = retrieval.search_dense(index, encoder, [example.query for example in EXAMPLES], 4)
     settings = dataclasses.replace(SHORT, n_steps=1)
-    tuned, same, curves = train(llama, settings, index=None, retrieved=(ids, scores))
-    assert same is encoder and distance(llama.model, tuned.model) > 0
+    fixed = train(llama, settings, index=None, retrieved=(ids, scores))
+    assert fixed.question_encoder is encoder and fixed.index is None
+    assert distance(llama.model, fixed.generator.model) > 0
     assert not any(name.startswith("question") for name in saved_tensors())
-    _, _, learned = train(llama, settings)
-    assert curves["loss"] == pytest.approx(learned["loss"], rel=1e-4)  # 3 of the 4 columns
-    assert curves["grad_norm"] < learned["grad_norm"]
-    assert train(llama, settings, encoder=None, index=None, retrieved=(ids, scores))[1] is None
+    learned = train(llama, settings).history
+    assert fixed.history["loss"] == pytest.approx(learned["loss"], rel=1e-4)  # 3 of the 4 columns
+    assert fixed.history["grad_norm"] < learned["grad_norm"]
+    without = train(llama, settings, question_encoder=None, index=None, retrieved=(ids, scores))
+    assert without.question_encoder is None
 
 
 def test_a_passage_with_score_minus_infinity_is_left_out(llama, encoder, index, train):
@@ -462,10 +460,10 @@ def test_a_passage_with_score_minus_infinity_is_left_out(llama, encoder, index, 
     scores[:, 1] = -np.inf
     other = ids.copy()
     other[:, 1] = ids[:, 0]
-    curves = [train(llama, retrieved=(which, scores))[2] for which in (ids, other)]
-    for name in ("loss", "posterior_entropy", "top_prior"):
+    curves = [train(llama, retrieved=(which, scores)).history for which in (ids, other)]
+    for name in ("loss", "posterior_entropy", "max_doc_prob"):
         assert curves[0][name] == pytest.approx(curves[1][name], rel=1e-3)
-    everything = train(llama, retrieved=(ids, np.where(np.isinf(scores), 1, scores)))[2]
+    everything = train(llama, retrieved=(ids, np.where(np.isinf(scores), 1, scores))).history
     assert everything["loss"][0] != pytest.approx(curves[0]["loss"][0], rel=1e-3)
 
 
@@ -475,7 +473,7 @@ def test_a_passage_with_score_minus_infinity_is_left_out(llama, encoder, index, 
 def test_the_adapter_is_merged_as_it_was_trained(generators):
     """W + scale B A, by hand from what is on disk; nothing of peft is left in the model."""
     base = generators("gemma3")
-    tuned, _ = training.fine_tune(base, PROMPTS, ANSWERS, SHORT)
+    tuned = training.fine_tune(base, PROMPTS, ANSWERS, SHORT).generator
     assert type(tuned.model) is type(base.model)
     assert {type(module) for module in tuned.model.modules()} == {type(module) for module in base.model.modules()}
     tensors, old, new = saved_tensors(), weights(base.model), weights(tuned.model)
@@ -498,13 +496,14 @@ def test_weights_in_bfloat16_are_trained_in_float32(tmp_path, train):
     encoder = load(models.load_encoder, checkpoints.minilm(tmp_path / "minilm"), "bfloat16")
     dtypes = {name: tensor.dtype for name, tensor in [*base.model.named_parameters(), *base.model.named_buffers()]}
     for settings in (SHORT, FULL):
-        tuned, learned, curves = train(base, settings, encoder=encoder)
+        system = train(base, settings, question_encoder=encoder)
+        tuned, learned = system.generator, system.question_encoder
         tensors = [*tuned.model.named_parameters(), *tuned.model.named_buffers()]
         assert {name: tensor.dtype for name, tensor in tensors} == dtypes
         assert {parameter.dtype for parameter in learned.model.parameters()} == {torch.float32}
         assert min(distance(encoder.model, learned.model), distance(base.model, tuned.model)) > 0
-        assert curves["loss"][-1] < curves["loss"][0]
-    for folder in (paths.CACHE / "training").iterdir():
+        assert system.history["loss"][-1] < system.history["loss"][0]
+    for folder in run_folders():
         assert {tensor.dtype for tensor in training.read_state(folder)["tensors"].values()} == {torch.float32}
 
 
@@ -517,7 +516,7 @@ def test_autograd_does_not_go_below_the_layers_that_are_trained(generators, arch
     base = generators(architecture)
     for lora_layers, expected in ((1, [False, True]), (2, [True, True]), (None, [True, True])):
         settings = dataclasses.replace(SHORT, lora_layers=lora_layers)
-        generator, trained = training.trainable_generator(training.Run(None, base, {}, settings, 0, 1, None))
+        generator, trained = training.trainable_generator(base, settings, 0)
         reached = []
         for layer in generator.model.get_decoder().layers:
             layer.register_forward_hook(functools.partial(note, reached))
@@ -534,7 +533,8 @@ def test_four_bit_weights_keep_the_adapter_beside_them(generators, tmp_path):
     folder = checkpoints.llama(tmp_path / "llama", hidden_size=64)
     base = load(models.load_generator, folder, quantize="nf4")
     before = weights(base.model)
-    tuned, curves = training.fine_tune(base, PROMPTS, ANSWERS, SHORT)
+    system = training.fine_tune(base, PROMPTS, ANSWERS, SHORT)
+    tuned, curves = system.generator, system.history
     assert curves["loss"][-1] < curves["loss"][0]
     assert all((before[name] == tensor).all() for name, tensor in weights(base.model).items())
     assert any("lora_A" in name for name, _ in tuned.model.named_parameters())
@@ -585,10 +585,13 @@ def interrupted(at):
 
 
 def require_same(first, second):
-    """Weights, curves and digests are equal, bit for bit."""
-    assert first[-1] == second[-1]
-    for one, other in zip(first[:-1], second[:-1], strict=True):
-        assert one.sha256 == other.sha256 and equal(one.model, other.model)
+    """Weights, histories and digests are equal, bit for bit."""
+    assert first.history == second.history
+    for part in ("generator", "question_encoder", "passage_encoder"):
+        one, other = getattr(first, part), getattr(second, part)
+        assert (one is None) == (other is None)
+        if one is not None:
+            assert one.sha256 == other.sha256 and equal(one.model, other.model)
 
 
 @pytest.mark.parametrize("dropout", [False, True])
@@ -604,7 +607,7 @@ def test_an_interrupted_run_ends_as_one_that_was_not(tmp_path, bart, train, sett
     with pytest.raises(AssertionError):
         require_same(whole, train(bart, settings, seed=1))
     if dropout:
-        assert train(bart, dataclasses.replace(settings, dropout=False))[2] != whole[2]
+        assert train(bart, dataclasses.replace(settings, dropout=False)).history != whole.history
 
 
 def test_the_callers_random_numbers_are_left_alone(llama, train):
@@ -658,9 +661,9 @@ def test_a_run_that_was_done_before_is_read_back(monkeypatch, llama, train):
 def test_everything_that_matters_has_its_own_folder(monkeypatch, tmp_path, generators, train, encoder):
     folders = []
 
-    def noted(job, n_processes):
-        folders.append(job.folder)
-        return job.generator, job.encoders, {}
+    def noted(run, n_processes):
+        folders.append(run.folder)
+        return training.System(run.generator)
 
     substitute(monkeypatch, launch_module, "carry_out", noted)
     llama = generators("llama")
@@ -671,11 +674,11 @@ def test_everything_that_matters_has_its_own_folder(monkeypatch, tmp_path, gener
         {"seed": 1},
         {"temperature": 0.2},
         {"n_docs": 2},
-        {"marginalisation": "token"},
+        {"marginalization": "token"},
         {"corpus": {**CORPUS, "p1": Passage("Peru", "Its smallest sol.")}},
         {"examples": [*EXAMPLES[:-1], dataclasses.replace(EXAMPLES[-1], answers=("Mephisto",))]},
-        {"encoder": dataclasses.replace(encoder, sha256="other")},
-        {"encoder": dataclasses.replace(encoder, max_length=7)},
+        {"question_encoder": dataclasses.replace(encoder, sha256="other")},
+        {"question_encoder": dataclasses.replace(encoder, max_length=7)},
         {"index": reordered},
         {"retrieved": (ids, np.zeros(ids.shape))},
         {"retrieved": (ids, np.ones(ids.shape))},
@@ -691,7 +694,8 @@ def test_everything_that_matters_has_its_own_folder(monkeypatch, tmp_path, gener
     train(generators("gemma3"))
     training.fine_tune(llama, PROMPTS, ANSWERS, SHORT)
     training.fine_tune(llama, ANSWERS, PROMPTS, SHORT)
-    substitute(monkeypatch, checkpoints_module, "SOURCES", "changed")
+    substitute(monkeypatch, losses_module, "rag_sequence_logprob", functools.partial(rag.rag_sequence_logprob))
+    monkeypatch.setattr(code_digest, "_kept", weakref.WeakKeyDictionary())
     train(llama)
     assert len({*folders}) == len(folders) == len(options) + len(dataclasses.fields(TrainingSettings)) + 5
     train(llama, name="another name")
@@ -719,15 +723,14 @@ def test_a_loss_that_is_no_number_stops_the_run(monkeypatch, llama, steps):
 @pytest.mark.parametrize("description", ["IVF2,Flat", "HNSW4", "SQ8"])
 def test_other_indexes(llama, encoder, train, description):
     approximate = retrieval.build_dense(encoder, CORPUS, description, None if description == "SQ8" else 2)
-    _, learned, curves = train(llama, index=approximate)
-    assert distance(encoder.model, learned.model) > 1e-3 and np.isfinite(curves["loss"]).all()
+    system = train(llama, index=approximate)
+    assert distance(encoder.model, system.question_encoder.model) > 1e-3
+    assert np.isfinite(system.history["loss"]).all() and system.index is approximate
 
 
 def test_passages_that_an_approximate_index_does_not_find_are_left_out(encoder):
     few = retrieval.build_dense(encoder, CORPUS, "IVF6,Flat", 1)
-    ids, scores = training.search_with_gradients(
-        few, {"question": training.trainable_encoder(encoder)}, ["Chad?", "Peru?"], 5
-    )
+    ids, scores = training.search_with_gradients(few, training.trainable_encoder(encoder), ["Chad?", "Peru?"], 5)
     assert ids.shape == scores.shape == (2, 5) and {*ids.ravel()} <= {*CORPUS}
     assert scores.isinf().any() and not scores.isinf().all(1).any()
     rag.doc_logprobs(scores, TEMPERATURE).masked_fill(scores.isinf(), 0).sum().backward()
@@ -748,10 +751,11 @@ def test_bart_and_dpr_on_records_as_the_hub_has_them(tmp_path, bart, train):
     passages = load(models.load_encoder, checkpoints.dpr(tmp_path / "context", "context"))
     questions = load(models.load_encoder, checkpoints.dpr(tmp_path / "question", "question", seed=1))
     index = retrieval.build_dense(passages, corpus)
-    tuned, learned, curves = train(
-        bart, FULL, corpus, examples, encoder=questions, index=index, marginalisation="token", temperature=1.0
+    system = train(
+        bart, FULL, corpus, examples, question_encoder=questions, index=index, marginalization="token", temperature=1.0
     )
-    assert curves["loss"][-1] < curves["loss"][0]
+    tuned, learned = system.generator, system.question_encoder
+    assert system.history["loss"][-1] < system.history["loss"][0]
     assert distance(bart.model, tuned.model) > 1e-3 and distance(questions.model, learned.model) > 1e-3
     assert retrieval.search_dense(index, learned, ["Chad?"], 2)[0].shape == (1, 2)
     assert len(generation.generate(tuned, PROMPTS[:1], 3)) == 1
@@ -764,10 +768,11 @@ def test_bart_and_dpr_on_records_as_the_hub_has_them(tmp_path, bart, train):
 def test_two_processes_train_as_one_does(tmp_path, llama, encoder, train):
     """The result, and the error of a loss that is no number."""
     one, two = runs(tmp_path, train, lambda patch, run: run(llama), lambda patch, run: run(llama, n_processes=2))
-    for name, values in one[2].items():
-        assert two[2][name] == pytest.approx(values, abs=1e-3), name
-    assert distance(one[0].model, two[0].model) < 1e-4 < distance(llama.model, one[0].model)
-    vectors = [models.encode(which, list(FACTS), use_cache=False) for which in (one[1], two[1], encoder)]
+    for name, values in one.history.items():
+        assert two.history[name] == pytest.approx(values, abs=1e-3), name
+    assert distance(one.generator.model, two.generator.model) < 1e-4 < distance(llama.model, one.generator.model)
+    encoders = (one.question_encoder, two.question_encoder, encoder)
+    vectors = [models.encode(which, list(FACTS), use_cache=False) for which in encoders]
     assert np.abs(vectors[0] - vectors[1]).max() < 1e-4 < np.abs(vectors[0] - vectors[2]).max()
     with pytest.raises(InputError, match=r"^step 2 of 8: loss nan, gradient norm nan: lower the learning rate"):
         training.fine_tune(llama, PROMPTS, ANSWERS, dataclasses.replace(FULL, learning_rate=1e30), n_processes=2)
@@ -789,13 +794,13 @@ SOME = np.array([[*CORPUS][:3]] * len(EXAMPLES))
     [
         ({"examples": []}, "nothing to train on: the list of examples is empty"),
         ({"examples": [EXAMPLES[0], Example("q", "q", "q", (" \n",), ())]}, "answer number 1 is empty"),
-        ({"marginalisation": "passage"}, "marginalisation 'passage' is unknown: use one of sequence, token"),
+        ({"marginalization": "passage"}, "marginalization 'passage' is unknown: use one of sequence, token"),
         ({"temperature": 0.0}, "temperature = 0.0: give a number above 0"),
         ({"temperature": float("nan")}, "temperature = nan"),
         ({"n_docs": 7}, "n_docs = 7: the index has 6 passages"),
         ({"n_docs": 0}, "n_docs = 0: the index has 6 passages"),
         ({"index": None}, "a learned retriever needs an encoder and an index"),
-        ({"encoder": None}, "a learned retriever needs an encoder and an index"),
+        ({"question_encoder": None}, "a learned retriever needs an encoder and an index"),
         ({"corpus": {}}, "passage 'p0' of the index is not in the corpus"),
         ({"retrieved": (SOME[:-1], np.ones((5, 3)))}, r"retrieved ids \(5, 3\) and scores \(5, 3\): give 6 rows"),
         ({"retrieved": (SOME, np.ones((6, 2)))}, r"retrieved ids \(6, 3\) and scores \(6, 2\): give 6 rows"),
