@@ -651,7 +651,7 @@ def test_a_damaged_checkpoint_is_ignored(monkeypatch, capsys, llama, train, dama
 
 def test_a_run_that_was_done_before_is_read_back(monkeypatch, llama, train):
     results = train(llama), training.fine_tune(llama, PROMPTS, ANSWERS, SHORT)
-    substitute(monkeypatch, loop_module, "train", lambda *job: pytest.fail("it was trained again"))
+    monkeypatch.setattr(launch_module, "train", lambda *run: pytest.fail("it was trained again"))
     require_same(results[0], train(llama))
     require_same(results[1], training.fine_tune(llama, PROMPTS, ANSWERS, SHORT, name="other"))
     with pytest.raises(pytest.fail.Exception):
@@ -783,7 +783,7 @@ def test_two_processes_train_as_one_does(tmp_path, llama, encoder, train):
 
 @pytest.fixture
 def no_work(monkeypatch):
-    substitute(monkeypatch, launch_module, "carry_out", lambda *job: pytest.fail("training was begun"))
+    substitute(monkeypatch, launch_module, "carry_out", lambda *run: pytest.fail("training was begun"))
 
 
 SOME = np.array([[*CORPUS][:3]] * len(EXAMPLES))
