@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from nbutils import claims, costs, data, decision, files, metrics, models, pilot, plotting, report, retrieval, tasks
+from nbutils import costs, data, decision, files, metrics, models, pilot, plotting, retrieval, tasks
 from nbutils.data import Dataset, Passage, Question
 from nbutils.decision import Advice, Needs
 from nbutils.errors import InputError
 from nbutils.formats import words_of
 from nbutils.presets import RagOrFinetune
+from nbutils.record import claims, report
 from nbutils.tasks import Item
 from nbutils.training import Settings
 

@@ -3,8 +3,9 @@
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from nbutils.claims import SCALES
 from nbutils.errors import InputError
+
+SCALES = ("smoke", "tiny", "gpu", "paper")  # in rising order
 
 
 @dataclass(frozen=True)

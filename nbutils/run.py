@@ -229,7 +229,7 @@ def _parsed(text: str, kind: str) -> object:
 def _range(name: str, parameter: dict) -> tuple[float | None, float | None, tuple[str, ...]]:
     """(lowest, highest, choices) from the end of the help text, or by the name."""
     if name == "scale":
-        from nbutils.claims import SCALES
+        from nbutils.presets import SCALES
 
         return None, None, SCALES
     number = r"\s*([-+]?[\d.]*\d(?:e[-+]?\d+)?)?\s*"

@@ -7,15 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from nbutils import metrics
 from nbutils.data import CLAIM_LABELS, Claim, Clue, Passage, Question
 from nbutils.errors import InputError
 from nbutils.factbook import with_article
 from nbutils.generation import build_prompt
 from nbutils.paths import PROMPTS
-from nbutils.record import Record
 
-N_SHUFFLES = 20  # draws of other questions' answers, of which chance is the mean
 LABEL_ANSWERS = dict(zip(CLAIM_LABELS, ("true", "false", "unknown"), strict=True))
 
 
@@ -171,81 +168,6 @@ def interleave(
             mixed.append(items[task][shuffled[task][taken[task] % len(items[task])]])
             taken[task] += 1
     return mixed
-
-
-def record_answers(
-    record: Record, metric: str, system: str, task: str, items: Sequence[Item], answers: Sequence[Sequence[str]]
-) -> None:
-    """Note a system's scores as "<metric>/<system>/<task>"; `answers` has one list a training seed, in `items`' order.
-
-    A question's score is the mean over seeds; the range of the seeds' means goes under "<name>, seeds". The same
-    answers scored against shuffled references go under "<name>, shuffled answers": what chance gives.
-    """
-    ids, accepted = [item.id for item in items], [item.answers for item in items]
-    shuffled = _shuffled(accepted)
-    for label, references in {"": accepted, ", shuffled answers": shuffled}.items():
-        per_seed = [metrics.answer_scores(metric, said, references) for said in answers]
-        record.scores(f"{metric}/{system}/{task}{label}", ids, np.mean(per_seed, axis=0))
-        if not label and len(per_seed) > 1:
-            means = [scores.mean() for scores in per_seed]
-            interval = f"range over {len(means)} seeds"
-            record.metric(
-                f"{metric}/{system}/{task}, seeds", np.mean(means), min(means), max(means), len(ids), interval
-            )
-
-
-def record_diversity(
-    record: Record,
-    task: str,
-    ids: Sequence[str],
-    texts: Mapping[str, Sequence[Sequence[str]]],
-    pairs: Sequence[tuple[str, str]],
-    seed: int,
-) -> bool:
-    """Note the share of distinct tri-grams (Lewis et al. 2020, Table 5) as "distinct_trigrams/<system>/<task>".
-
-    `texts` has for each system one list a training seed, in the order of `ids`; scores are means over seeds. For each
-    (one, other) of `pairs` there is also "distinct_trigrams at equal length/<one> with <other>/<task>", of the texts of
-    `one` cut to the words that the other system's text of the item has, since the share falls with the amount of text;
-    and "distinct_trigrams mixed/...", where half of the items, drawn by `seed`, have their two texts exchanged: chance.
-    False, and nothing is noted, where some system writes no text of three tokens.
-    """
-    half = np.random.default_rng(seed).permutation(len(ids)) < len(ids) // 2
-    versions = {f"distinct_trigrams/{system}": per_seed for system, per_seed in texts.items()}
-    for pair in pairs:
-        for one, other in (pair, pair[::-1]):
-            both = list(zip(texts[one], texts[other], strict=True))
-            cut = [[_first_words(a, len(b.split())) for a, b in zip(*said, strict=True)] for said in both]
-            versions[f"distinct_trigrams at equal length/{one} with {other}"] = cut
-            versions[f"distinct_trigrams mixed/{one} with {other}"] = [np.where(half, b, a).tolist() for a, b in both]
-    try:
-        shares = {
-            name: np.mean([metrics.distinct_ngram_scores(said) for said in per_seed], axis=0)
-            for name, per_seed in versions.items()
-        }
-    except InputError:  # no tri-gram at all
-        return False
-    for name, values in shares.items():
-        record.scores(f"{name}/{task}", ids, values)
-    return True
-
-
-def _first_words(text: str, n: int) -> str:
-    return " ".join(text.split()[:n])
-
-
-def _shuffled(accepted: list[tuple[str, ...]], seed: int = 0) -> list[tuple[str, ...]]:
-    """Each question with the answers of another; drawn again while a question shares an answer with those it gets.
-
-    A permutation leaves one item in its place on average, and one monarch may hold many offices: with a system that is
-    often right this is no longer chance. Labels are always shared: of them the hundredth draw is as good as the first.
-    """
-    rng = np.random.default_rng(seed)
-    for _ in range(100):
-        drawn = [accepted[i] for i in rng.permutation(len(accepted))]
-        if not any(set(own) & set(other) for own, other in zip(accepted, drawn, strict=True)):
-            break
-    return drawn
 
 
 # Instruction tuning (RA-DIT): the same items in several wordings, with retrieved passages, a gold one, or none
@@ -419,38 +341,3 @@ def _answers_of_others(questions: Sequence[Question], pool: Sequence[Question]) 
     for question in (question for question in pool if question.field):
         by_field.setdefault(question.field, {})[question.answers[0]] = None
     return [[text for text in by_field.get(q.field, ()) if text not in q.answers] for q in questions]
-
-
-def record_retrieval(
-    record: Record,
-    system: str,
-    items: Sequence[Item],
-    corpus: Mapping[str, Passage],
-    found: Sequence[np.ndarray],
-    ks: Sequence[int] = (1, 5, 20),
-) -> None:
-    """Note what a system retrieves; `found` has ids (B, >= max k) for each training seed, rows in the items' order.
-
-    "top_<k>/<system>" is the share of questions with an answer in the first k passages (DPR's measure). A wrong answer
-    stands in some passage too, and the more often the more the passages found are about what is asked, so that
-    "top_<k> above chance/<system>" takes off the same share for other questions' answers, the mean of N_SHUFFLES draws.
-    What is left of it when the answers are another question's to begin with goes under ", shuffled answers". Where all
-    items name gold passages, "recall_at_<k>/<system>" is the share of these that is among the first k. Scores are means
-    over seeds.
-    """
-    ids, accepted = [item.id for item in items], [item.answers for item in items]
-    texts = {id_: passage.text for id_, passage in corpus.items()}
-    draws = [accepted, *(_shuffled(accepted, seed) for seed in range(N_SHUFFLES + 1))]
-    together = [answers for draw in draws for answers in draw]  # in one call each passage is read once
-    hits = np.mean([metrics.topk_accuracy([*rows] * len(draws), texts, together, ks) for rows in found], axis=0)
-    right, *wrong, other = hits.reshape(len(draws), len(items), len(ks))
-    chance = np.mean(wrong, axis=0)
-    for place, k in enumerate(ks):
-        record.scores(f"top_{k}/{system}", ids, right[:, place])
-        record.scores(f"top_{k} above chance/{system}", ids, (right - chance)[:, place])
-        record.scores(f"top_{k} above chance/{system}, shuffled answers", ids, (other - chance)[:, place])
-    gold = [item.gold_passages for item in items]
-    if all(gold):
-        recall = np.mean([metrics.recall_curve(rows, gold, ks) for rows in found], axis=0)
-        for k, column in zip(ks, recall.T, strict=True):
-            record.scores(f"recall_at_{k}/{system}", ids, column)

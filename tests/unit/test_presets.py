@@ -6,8 +6,8 @@ import re
 import pytest
 
 from nbutils import formats, paths, presets, retrieval
-from nbutils.claims import SCALES
 from nbutils.errors import InputError
+from nbutils.presets import SCALES
 
 EVERY = [(notebook, scale) for notebook, by_scale in presets.PRESETS.items() for scale in by_scale]
 COUNTS = re.compile(r"n_|max_")
