@@ -240,9 +240,9 @@ def show(name) -> None:
 @click.option("--split", default="test", show_default=True, help="Split of the questions: train, dev or test.")
 def import_(file, folder, split) -> None:
     """Convert FILE (SQuAD-style JSON, or JSONL of question, answers, passage) into a data set FOLDER."""
-    from nbutils import formats
+    from nbutils.data import import_file
 
-    sizes = formats.import_file(file, folder, split)
+    sizes = import_file(file, folder, split)
     click.echo(f"{folder}: " + ", ".join(f"{key} {value}" for key, value in sizes.items()))
 
 

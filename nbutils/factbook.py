@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from nbutils import data, factbook_fields
-from nbutils.data import Claim, Clue, Dataset, Passage, Question
+from nbutils.data.schema import Claim, Clue, Dataset, Passage, Question
 from nbutils.errors import InputError
 from nbutils.factbook_fields import (
     BRIDGES,

@@ -10,7 +10,7 @@ DATA = ROOT / "data"
 CACHE = DATA / "cache"
 README = ROOT / "README.md"
 PROMPTS = Path(__file__).resolve().parent / "prompts"
-METRICS = Path(__file__).resolve().parent / "evaluate_modules"
+METRICS = Path(__file__).resolve().parent / "metrics" / "modules"
 
 
 def results_dir(notebook: str, scale: str, out_dir: str | Path | None = None) -> Path:

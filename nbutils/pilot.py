@@ -10,13 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from nbutils import costs, decision, generation, metrics, rag, retrieval, tasks, training
-from nbutils.data import Passage, Question
+from nbutils import costs, decision, generation, metrics, rag, retrieval, training
+from nbutils.data import Example, Passage, Question
 from nbutils.errors import InputError
 from nbutils.models import Encoder, Generator
 from nbutils.retrieval import DenseIndex
-from nbutils.tasks import Item
-from nbutils.training import Curves, Settings
+from nbutils.training import History, TrainingSettings
 
 # system -> (reader, retriever); the untuned reader is shown solved examples
 SYSTEMS: dict[str, tuple[str, str | None]] = {
@@ -58,8 +57,8 @@ class Answers:
 
 
 def train_closed_book(
-    generator: Generator, items: Sequence[Item], settings: Settings, seed: int
-) -> tuple[Generator, Curves]:
+    generator: Generator, items: Sequence[Example], settings: TrainingSettings, seed: int
+) -> tuple[Generator, History]:
     """The generator fine-tuned on questions and answers alone."""
     prompts = [generation.build_prompt(item.question) for item in items]
     return training.fine_tune(generator, prompts, [item.answers[0] for item in items], settings, seed, "fine-tuned")
@@ -67,18 +66,18 @@ def train_closed_book(
 
 def train_reading(
     generator: Generator,
-    items: Sequence[Item],
+    items: Sequence[Example],
     ids: Sequence[Sequence[str]],
     corpus: dict[str, Passage],
-    settings: Settings,
+    settings: TrainingSettings,
     seed: int,
-) -> tuple[Generator, Curves]:
+) -> tuple[Generator, History]:
     """The generator fine-tuned on the same with a retrieved passage in front, one example a passage (RA-IT).
 
     Lin et al. 2023, section 2.3; `ids` (B, K) are the passages of each item, wrong ones among them. A pass over the
     questions shows each of them with one of its passages, so that as many steps see as many questions as closed-book.
     """
-    rows, rng, width = tasks.prompts(items, ids, corpus), np.random.default_rng(seed), len(ids[0])
+    rows, rng, width = generation.passage_prompts(items, ids, corpus), np.random.default_rng(seed), len(ids[0])
     order = [(i, (i + turn) % width) for turn in range(width) for i in rng.permutation(len(items)).tolist()]
     prompts, answers = [rows[i][k] for i, k in order], [items[i].answers[0] for i, _ in order]
     in_order = replace(settings, shuffle=False)
@@ -90,21 +89,21 @@ def train_retriever(
     encoder: Encoder,
     index: DenseIndex,
     corpus: dict[str, Passage],
-    items: Sequence[Item],
+    items: Sequence[Example],
     n_candidates: int,
-    settings: Settings,
+    settings: TrainingSettings,
     temperature: float,
     lsr_temperature: float,
     seed: int,
-) -> tuple[Encoder, Curves]:
+) -> tuple[Encoder, History]:
     """The question encoder tuned towards the passages under which the untuned generator finds the answers probable.
 
     R-ft of Lin et al. 2023, section 2.4, on the same questions as the other systems.
     """
     queries = [item.query for item in items]
     candidates = retrieval.search_dense(index, encoder, queries, n_candidates)[0]
-    prompts = tasks.prompts(items, candidates, corpus)
-    scores = rag.passage_logprobs(generator, prompts, [item.answers[0] for item in items])
+    prompts = generation.passage_prompts(items, candidates, corpus)
+    scores = rag.answer_logprobs_by_passage(generator, prompts, [item.answers[0] for item in items])
     tuned, _, curves = training.train_lsr(
         encoder, index, corpus, queries, candidates, scores, settings, temperature, lsr_temperature, seed=seed
     )
@@ -112,7 +111,7 @@ def train_retriever(
 
 
 def answer(
-    parts: Parts, items: Sequence[Item], systems: Sequence[str] = tuple(SYSTEMS), use_cache: bool = True
+    parts: Parts, items: Sequence[Example], systems: Sequence[str] = tuple(SYSTEMS), use_cache: bool = True
 ) -> dict[str, Answers]:
     """{system: its answers}. A reader reads each passage once, for all systems that need it.
 
@@ -137,7 +136,7 @@ def answer(
     return {system: answers[system] for system in systems}
 
 
-def _closed_book(parts: Parts, reader: str, items: Sequence[Item], use_cache: bool) -> Answers:
+def _closed_book(parts: Parts, reader: str, items: Sequence[Example], use_cache: bool) -> Answers:
     prompts = [[generation.build_prompt(item.question, examples=_shown(parts, reader))] for item in items]
     found = rag.sequence_candidates(parts.readers[reader], prompts, parts.max_new_tokens, use_cache=use_cache)
     return _answers(parts.readers[reader], prompts, found, [np.zeros(1)] * len(items), [[]] * len(items))
@@ -146,7 +145,7 @@ def _closed_book(parts: Parts, reader: str, items: Sequence[Item], use_cache: bo
 def read(
     parts: Parts,
     reader: str,
-    items: Sequence[Item],
+    items: Sequence[Example],
     found: Mapping[str, tuple[np.ndarray, np.ndarray]],
     use_cache: bool = True,
 ) -> dict[str, Answers]:
@@ -169,9 +168,9 @@ def read(
     candidates = rag.sequence_candidates(parts.readers[reader], prompts, parts.max_new_tokens, use_cache=use_cache)
     answers = {}
     for system, (_, scores) in found.items():
-        logpriors = rag.document_logprior(torch.tensor(np.asarray(scores)), parts.temperature).numpy()
+        logpriors = rag.doc_logprobs(torch.tensor(np.asarray(scores)), parts.temperature).numpy()
         priors = [
-            rag.prior_over(pool, row, prior) for pool, row, prior in zip(pools, rows[system], logpriors, strict=True)
+            rag.scatter_prior(pool, row, prior) for pool, row, prior in zip(pools, rows[system], logpriors, strict=True)
         ]
         answers[system] = _answers(parts.readers[reader], prompts, candidates, priors, rows[system])
     return answers
@@ -181,7 +180,7 @@ def _answers(generator: Generator, prompts, candidates, priors, sources: list[li
     """Texts and costs, of the prompts that the prior does not leave out."""
     texts, logprobs, n_candidates = [], [], []
     for found, prior in zip(candidates, priors, strict=True):
-        scores = rag.marginal(found, prior)
+        scores = rag.marginal_logprobs(found, prior)
         texts.append(found.texts[int(scores.argmax())])
         logprobs.append(scores.max())
         read = np.isfinite(prior)
@@ -220,7 +219,7 @@ def contained(texts: Sequence[str], ids: Sequence[Sequence[str]], corpus: Mappin
     return values
 
 
-def seconds_a_query(parts: Parts, items: Sequence[Item], system: str) -> float:
+def seconds_a_query(parts: Parts, items: Sequence[Example], system: str) -> float:
     """Median seconds from a question to its answer, asked one at a time; the first one warms up and does not count."""
     times = []
     for item in items:
@@ -256,10 +255,10 @@ def flops_a_query(
 
 
 def fine_tuning_flops(
-    generator: Generator, prompts: Sequence[str], answers: Sequence[str], settings: Settings
+    generator: Generator, prompts: Sequence[str], answers: Sequence[str], settings: TrainingSettings
 ) -> float:
     """FLOPs of a whole fine-tuning: those of the mean example, times the examples that its steps see."""
-    prompt_ids, answer_ids = generation.tokenise_pairs(generator, list(prompts), list(answers))
+    prompt_ids, answer_ids = generation.tokenize_pairs(generator, list(prompts), list(answers))
     lengths = [len(p) + len(a) - 1 for p, a in zip(prompt_ids, answer_ids, strict=True)]
     shape = costs.shape_of(generator.model.config)
     rank, layers = settings.lora_rank, settings.lora_layers
@@ -270,12 +269,12 @@ def fine_tuning_flops(
 def trainings(
     generator: Generator,
     encoder: Encoder,
-    items: Sequence[Item],
+    items: Sequence[Example],
     ids: Sequence[Sequence[str]],
     corpus: dict[str, Passage],
-    settings: Settings,
+    settings: TrainingSettings,
     n_candidates: int,
-    retriever_settings: Settings,
+    retriever_settings: TrainingSettings,
 ) -> dict[str, float]:
     """{system: FLOPs of its training}; those of the tuned retriever count the reader's scores of its candidates.
 
@@ -283,7 +282,7 @@ def trainings(
     """
     answers = [item.answers[0] for item in items]
     plain = [generation.build_prompt(item.question) for item in items]
-    rows = tasks.prompts(items, ids, corpus)
+    rows = generation.passage_prompts(items, ids, corpus)
     reading = [prompt for row in rows for prompt in row], [y for y, row in zip(answers, rows, strict=True) for _ in row]
     shape = costs.shape_of(generator.model.config)
     lengths = [len(row) for row in generator.tokenizer([row[0] for row in rows])["input_ids"]]

@@ -11,15 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from nbutils import costs, data, decision, files, metrics, models, pilot, plotting, retrieval, tasks
-from nbutils.data import Dataset, Passage, Question
+from nbutils import costs, data, decision, files, metrics, models, pilot, plotting, retrieval
+from nbutils.data import Dataset, Example, Passage, Question, words_of
 from nbutils.decision import Advice, Needs
 from nbutils.errors import InputError
-from nbutils.formats import words_of
 from nbutils.presets import RagOrFinetune
 from nbutils.record import claims, report
-from nbutils.tasks import Item
-from nbutils.training import Settings
+from nbutils.training import TrainingSettings
 
 MIN_QUESTIONS = 8  # half to train on, half to test
 MAX_WORDS = 150  # of a passage, that are searched and read
@@ -167,7 +165,7 @@ def measure(dataset: Dataset, preset: RagOrFinetune, seed: int = 0, say: Callabl
 
     test, train, notes = split(dataset.questions, preset.n_questions, preset.n_train, seed)
     corpus, cut = _shortened(dataset.corpus)
-    items, learned = tasks.question_items(test), tasks.question_items(train, max_words=30)
+    items, learned = data.question_items(test), data.question_items(train, max_words=30)
     parts, trainings = _train(corpus, train, learned, preset, seed, done)
     answers = {}
     for together in (["prompting"], ["fine-tuned"], ["RAG", "RAG, tuned retriever"], ["fine-tuned + RAG"]):
@@ -180,7 +178,7 @@ def measure(dataset: Dataset, preset: RagOrFinetune, seed: int = 0, say: Callabl
     generator, encoder = parts.readers["untuned"], parts.encoders["frozen"]
     sample = [retrieval.passage_text(corpus[id_]) for id_ in [*corpus][:: max(1, len(corpus) // 200)]]
     update = pilot.encoding_flops(encoder, sample) / len(sample) * len(corpus)
-    stored = retrieval.index_bytes(len(corpus), retrieval.vector_width(encoder), preset.index)
+    stored = retrieval.index_bytes(len(corpus), models.embedding_dim(encoder), preset.index)
     done("measured")
     if len(corpus) == 1:
         notes.append("One passage: there was nothing for a retriever to learn.")
@@ -194,7 +192,7 @@ def measure(dataset: Dataset, preset: RagOrFinetune, seed: int = 0, say: Callabl
 def _train(
     corpus: dict[str, Passage],
     train: Sequence[Question],
-    learned: Sequence[Item],
+    learned: Sequence[Example],
     preset: RagOrFinetune,
     seed: int,
     done: Callable[[str], None],
@@ -208,7 +206,7 @@ def _train(
     index = retrieval.build_dense(passage_encoder, corpus, preset.index, preset.search_effort, seed)
     done(f"{len(corpus):,} passages indexed")
     n_docs, n_candidates = (min(n, len(corpus)) for n in (preset.n_docs, preset.n_candidates))
-    settings = Settings(
+    settings = TrainingSettings(
         preset.tuning_steps, preset.batch_size, preset.lr_generator, lora_rank=preset.lora_rank,
         lora_layers=preset.lora_layers, warmup_steps=preset.warmup_steps, batch_tokens=preset.batch_tokens,
     )  # fmt: skip
@@ -239,11 +237,11 @@ def _train(
     return parts, pilot.trainings(generator, encoder, learned, ids, corpus, settings, n_candidates, retriever_settings)
 
 
-def _queries(items: Sequence[Item], answers: Mapping[str, pilot.Answers], parts: pilot.Parts) -> dict:
+def _queries(items: Sequence[Example], answers: Mapping[str, pilot.Answers], parts: pilot.Parts) -> dict:
     """{model: {system: FLOPs of a mean query}}, of the reader and of larger models with as many tokens."""
     generator, encoder = parts.readers["untuned"], parts.encoders["frozen"]
     asked = int(np.mean([len(row) for row in encoder.tokenizer([item.query for item in items])["input_ids"]]))
-    searched = len(parts.corpus), retrieval.vector_width(encoder)
+    searched = len(parts.corpus), models.embedding_dim(encoder)
     found: dict[str, dict[str, float]] = {}
     for name, shape in {generator.name: costs.shape_of(generator.model.config), **costs.LARGER}.items():
         for system, said in answers.items():
@@ -253,7 +251,7 @@ def _queries(items: Sequence[Item], answers: Mapping[str, pilot.Answers], parts:
     return found
 
 
-def _scores(metric: str, items: Sequence[Item], answers: Mapping[str, pilot.Answers], parts: pilot.Parts) -> dict:
+def _scores(metric: str, items: Sequence[Example], answers: Mapping[str, pilot.Answers], parts: pilot.Parts) -> dict:
     """{what: {system: (n,)}}: right answers, answers in the source that is shown, and those in no gold passage."""
     accepted, corpus = [item.answers for item in items], parts.corpus
     # A closed-book answer is given a source too: what the frozen retriever finds for the question.

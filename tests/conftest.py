@@ -59,3 +59,9 @@ def project(tmp_path, monkeypatch):
         monkeypatch.setattr(paths, name.upper(), tmp_path / name)
     monkeypatch.setattr(paths, "README", tmp_path / "README.md")
     return folders
+
+
+@pytest.fixture
+def demo(project, write_notebook):
+    """A notebook that runs, `notebooks/00_demo.ipynb` of the project."""
+    return write_notebook(project.notebooks / "00_demo.ipynb", "print('n_docs', n_docs)")

@@ -1,4 +1,7 @@
-"""The one look of all figures: style, sizes, a color and marker per method, drawing from the record, and saving."""
+"""The one look of all figures, which are drawn from the record alone.
+
+`methods` has the look of each method, `plots` draws on an axis, `figures` has sizes, style, legend and saving.
+"""
 
 from nbutils.plotting.figures import DOUBLE, DPI, SINGLE, STYLE, legend_above, save_figure, set_style
 from nbutils.plotting.methods import LOOKS, Look

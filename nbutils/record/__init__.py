@@ -1,6 +1,7 @@
-"""What a run found, and what made it: the record, claims and their verdicts, scores beside chance, the report.
+"""What a run found, and what made it, as data; claims judged on it, and the table and page made of it.
 
-Import `scoring` and `report` by name (`from nbutils.record import scoring`): who reads a record seldom needs them.
+`record` collects and saves, `storage` writes and reads the file, `values` refuses what may not be in it, `provenance`
+says what made it, `claims` judges, `scoring` notes scores beside what chance gives, `report` renders README and page.
 """
 
 from nbutils.record.provenance import device_name, library_versions, notebook_code_sha256, package_sha256

@@ -5,16 +5,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from nbutils import metrics
-from nbutils.data import Passage
+from nbutils.data import Example, Passage
 from nbutils.errors import InputError
 from nbutils.record.record import Record
-from nbutils.tasks import Item
 
 N_SHUFFLES = 20  # draws of other questions' answers, of which chance is the mean
 
 
 def record_answers(
-    record: Record, metric: str, system: str, task: str, items: Sequence[Item], answers: Sequence[Sequence[str]]
+    record: Record, metric: str, system: str, task: str, items: Sequence[Example], answers: Sequence[Sequence[str]]
 ) -> None:
     """Note a system's scores as "<metric>/<system>/<task>"; `answers` has one list a training seed, in `items`' order.
 
@@ -73,7 +72,7 @@ def record_diversity(
 def record_retrieval(
     record: Record,
     system: str,
-    items: Sequence[Item],
+    items: Sequence[Example],
     corpus: Mapping[str, Passage],
     found: Sequence[np.ndarray],
     ks: Sequence[int] = (1, 5, 20),

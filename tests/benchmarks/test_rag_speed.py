@@ -10,8 +10,10 @@ import time
 import numpy as np
 import pytest
 import word_checkpoints
+from substitution import substitute
 
 from nbutils import generation, models, rag
+from nbutils.models import runtime as runtime_module
 
 ROUNDS = 3
 N_QUESTIONS, N_DOCS, N_WORDS = 4, 10, 2000
@@ -38,8 +40,8 @@ def load(folder):
     import torch
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(models, "pick_device", lambda: "cpu")
-        patch.setattr(models, "pick_dtype", lambda device: torch.float32)
+        substitute(patch, runtime_module, "pick_device", lambda: "cpu")
+        substitute(patch, runtime_module, "pick_dtype", lambda device: torch.float32)
         return models.load_generator(folder)
 
 
@@ -56,7 +58,7 @@ def in_turns(*functions):
 
 def thorough(generator, prompts, log_prior, n_beams):
     found = rag.sequence_candidates(generator, prompts, MAX_NEW_TOKENS, n_beams, use_cache=False)
-    return [rag.best(candidates, prior) for candidates, prior in zip(found, log_prior, strict=True)]
+    return [rag.best_answer(candidates, prior) for candidates, prior in zip(found, log_prior, strict=True)]
 
 
 def compare(benchmark, name, ours, theirs):
@@ -141,7 +143,7 @@ def test_thorough_decoding_against_a_loop_over_its_pieces(benchmark, tmp_path, p
                 texts = [text.strip() for text in tokenizer.batch_decode(output, skip_special_tokens=True)]
                 scores = {}
                 for text in filter(None, dict.fromkeys(texts)):
-                    answer = tokenizer(f" {text}{generation.ENDING}", add_special_tokens=False)["input_ids"]
+                    answer = tokenizer(f" {text}{generation.ANSWER_END}", add_special_tokens=False)["input_ids"]
                     ids, mask = generation.pad(
                         [p + answer for p in prompt_ids], tokenizer.pad_token_id, "cpu", left=True
                     )

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from nbutils import data, generation, models, refresh, retrieval
+from nbutils import data, generation, models, retrieval, training
 
 STEPS = 6
 N_PASSAGES = 800
@@ -33,7 +33,7 @@ def test_refresh_beside_training(benchmark, one_thread):
     texts = [retrieval.passage_text(passage) for passage in list(corpus.values())[:N_PASSAGES]]
     encoder, generator = models.load_encoder("minilm"), models.load_generator("gemma-3-270m")
     prompts = [generation.build_prompt("What is the capital?", passage) for passage in list(corpus.values())[:4]]
-    pairs = generation.tokenise_pairs(generator, prompts, ["Paris"] * len(prompts))
+    pairs = generation.tokenize_pairs(generator, prompts, ["Paris"] * len(prompts))
     layer = generator.model.get_decoder().layers[-1].requires_grad_(True)
 
     def step():
@@ -42,23 +42,23 @@ def test_refresh_beside_training(benchmark, one_thread):
         layer.zero_grad()
         return time.perf_counter() - start
 
-    actors = refresh.start_actors(encoder, texts, n_actors=1, n_threads=1)
-    refresh.collect(refresh.submit(actors, encoder))  # warm
-    retrieval.encode(encoder, texts[:100], use_cache=False)
+    actors = training.start_actors(encoder, texts, n_actors=1, n_threads=1)
+    training.collect(training.submit(actors, encoder))  # warm
+    models.encode(encoder, texts[:100], use_cache=False)
     step()
     alone, beside, here, there = [], [], [], []
     for _ in range(2):
         start = time.perf_counter()
-        retrieval.encode(encoder, texts, use_cache=False)
+        models.encode(encoder, texts, use_cache=False)
         here.append(time.perf_counter() - start)
         alone += [step() for _ in range(STEPS)]
         start = time.perf_counter()
-        submitted = refresh.submit(actors, encoder)
+        submitted = training.submit(actors, encoder)
         while not ray.wait(submitted, timeout=0)[0]:
             beside.append(step())
-        refresh.collect(submitted)
+        training.collect(submitted)
         there.append(time.perf_counter() - start - beside[-1] / 2)  # it ended somewhere within the last step
-    refresh.stop_actors(actors)
+    training.stop_actors(actors)
     ray.shutdown()
     assert len(beside) >= 4 and torch.get_num_threads() == 1
     benchmark.pedantic(step, rounds=1)

@@ -66,7 +66,7 @@ def test_encoding_against_sentence_transformers(benchmark, factbook):
     baseline = SentenceTransformer(str(models.checkpoint_folder("minilm")), device=models.pick_device())
 
     def ours():
-        return retrieval.encode(encoder, texts, use_cache=False)
+        return models.encode(encoder, texts, use_cache=False)
 
     def theirs():
         return baseline.encode(texts, show_progress_bar=False)
@@ -113,7 +113,7 @@ def test_scoring_against_full_logits_and_the_gemm_rate(benchmark, factbook, what
     prompts = [generation.build_prompt(question.text, factbook.corpus[id_]) for question, id_ in pairs]
     answers = [question.answers[0] for question, _ in pairs]
     generator = models.load_generator("gemma-3-270m")
-    prompt_ids, answer_ids = generation.tokenise_pairs(generator, prompts, answers)
+    prompt_ids, answer_ids = generation.tokenize_pairs(generator, prompts, answers)
     sequences = [p + a for p, a in zip(prompt_ids, answer_ids, strict=True)]
 
     def ours():

@@ -21,10 +21,10 @@ def test_method_cells_are_the_library(method):
     rng = np.random.default_rng(0)
     scores, p_lm, tau_r, tau = rng.normal(size=5), rng.uniform(0.01, 0.4, size=5), 0.3, 0.02
     p_r, p_lsr = method["p_R"](scores, tau_r), method["p_LSR"](p_lm, tau)
-    log_prior = rag.document_logprior(torch.tensor(scores)[None], tau_r)
+    log_prior = rag.doc_logprobs(torch.tensor(scores)[None], tau_r)
     lm = torch.tensor(np.log(p_lm))[None]
     assert np.allclose(p_r, log_prior[0].exp(), atol=1e-6)
-    assert np.allclose(p_lsr, rag.lsr_logprob(lm, tau)[0].exp(), atol=1e-6)
+    assert np.allclose(p_lsr, rag.lsr_logprobs(lm, tau)[0].exp(), atol=1e-6)
     loss = rag.lsr_loss(log_prior.double(), lm, tau).item()
     assert method["loss"](p_r, p_lsr) == pytest.approx(loss, rel=1e-5)
     # Planted faults: the reversed divergence, the temperature dropped.
@@ -36,7 +36,7 @@ def test_the_ensemble_is_rag_sequence_s_sum(method):
     rng = np.random.default_rng(1)
     p_r, p_lm = rng.dirichlet(np.ones(4)), rng.uniform(0, 1, size=(3, 4))
     found = rag.Candidates(["a", "b", "c"], np.log(p_lm), np.ones((3, 4), dtype=bool))
-    assert np.allclose(np.log(method["ensemble"](p_r, p_lm)), rag.marginal(found, np.log(p_r)))
+    assert np.allclose(np.log(method["ensemble"](p_r, p_lm)), rag.marginal_logprobs(found, np.log(p_r)))
 
 
 @pytest.mark.notebook

@@ -24,9 +24,9 @@ def test_the_method_cell_is_what_the_library_computes():
     token_logprobs = np.log(rng.uniform(0.05, 1, size=(4, 6)))  # K x N
     p_z, p_y = method["prior"](d @ q, tau), np.exp(token_logprobs)
     passages = torch.tensor(d, requires_grad=True)
-    log_prior = rag.document_logprior((passages @ torch.tensor(q))[None], tau)
+    log_prior = rag.doc_logprobs((passages @ torch.tensor(q))[None], tau)
     mask = torch.ones(1, 6, dtype=torch.bool)
-    loss = -rag.token_logprob(log_prior, torch.tensor(token_logprobs)[None], mask).sum()
+    loss = -rag.rag_token_logprobs(log_prior, torch.tensor(token_logprobs)[None], mask).sum()
     loss.backward()
     assert np.allclose(np.log(p_z), log_prior[0].detach(), atol=1e-5)
     assert method["loss"](p_z, p_y) == pytest.approx(loss.item(), abs=1e-5)

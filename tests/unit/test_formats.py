@@ -13,18 +13,23 @@ import re
 import datasets
 import pytest
 
-from nbutils import formats, paths
-from nbutils.data import Dataset, Passage, load_dataset, read_folder, write_folder
-from nbutils.errors import InputError
-from nbutils.formats import (
+from nbutils import data, paths
+from nbutils.data import (
+    Dataset,
+    Passage,
     hub_dataset,
     import_file,
     import_jsonl,
     import_squad,
     load_corpus,
+    load_dataset,
     load_questions,
+    read_folder,
     split_text,
+    write_folder,
 )
+from nbutils.data import importers as importers_module
+from nbutils.errors import InputError
 
 # --- splitting --------------------------------------------------------------------------------------------------------
 
@@ -238,10 +243,10 @@ def test_a_bad_squad_record_is_refused(tmp_path, place, change, reason, indent):
 
 def test_line_of_the_second_record(tmp_path):
     text = '{"data": [\n{"title": "", "paragraphs": [\n{"context": "x",\n "qas": [\n{"id": "a"},\n{"id": "b"}]}]}]}'
-    assert formats._line_of(text, ("data", 0, "paragraphs", 0, "qas", 1)) == 6
-    assert formats._line_of(text, ("data", 0, "paragraphs", 0, "qas")) == 3
-    assert formats._line_of(text, ("data", 0, "absent")) == 2
-    assert formats._line_of(text, ()) == 1
+    assert importers_module._line_of(text, ("data", 0, "paragraphs", 0, "qas", 1)) == 6
+    assert importers_module._line_of(text, ("data", 0, "paragraphs", 0, "qas")) == 3
+    assert importers_module._line_of(text, ("data", 0, "absent")) == 2
+    assert importers_module._line_of(text, ()) == 1
 
 
 @pytest.mark.parametrize(
@@ -632,7 +637,7 @@ def hub(tmp_path, monkeypatch):
     return calls
 
 
-NQ, TRIVIA, SQUAD, WIKI, WEB = formats.HUB_SETS
+NQ, TRIVIA, SQUAD, WIKI, WEB = data.HUB_SETS
 
 
 def test_hub_sets_are_asked_for_correctly(hub):

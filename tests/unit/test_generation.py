@@ -8,10 +8,16 @@ import shutil
 import checkpoints
 import numpy as np
 import pytest
+from substitution import substitute
 
-from nbutils import cache, generation, models
+from nbutils import cache, generation, models, paths
 from nbutils.data import Passage, Question
 from nbutils.errors import InputError
+from nbutils.generation import compiled as compiled_module
+from nbutils.generation import decoding as decoding_module
+from nbutils.generation import prompts as prompts_module
+from nbutils.generation import scoring as scoring_module
+from nbutils.models import runtime as runtime_module
 
 ARCHITECTURES = ["llama", "gemma3", "bart"]
 PROMPTS = [
@@ -33,8 +39,8 @@ def load(name):
     import torch
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(models, "pick_device", lambda: "cpu")
-        patch.setattr(models, "pick_dtype", lambda device: torch.float32)
+        substitute(patch, runtime_module, "pick_device", lambda: "cpu")
+        substitute(patch, runtime_module, "pick_dtype", lambda device: torch.float32)
         return models.load_generator(name)
 
 
@@ -115,9 +121,9 @@ def test_prompts_by_exact_string():
     ],
 )
 def test_a_changed_prompt_file_would_be_noticed(monkeypatch, tmp_path, file, text):
-    shutil.copytree(generation.PROMPTS, tmp_path / "prompts")
+    shutil.copytree(paths.PROMPTS, tmp_path / "prompts")
     (tmp_path / "prompts" / file).write_text(text)
-    monkeypatch.setattr(generation, "PROMPTS", tmp_path / "prompts")
+    monkeypatch.setattr(prompts_module, "PROMPTS", tmp_path / "prompts")
     with pytest.raises(AssertionError):
         require_prompts()
 
@@ -162,7 +168,7 @@ def test_scores_are_those_of_a_plain_forward_pass(generator):
 
 def test_scores_do_not_depend_on_the_batches(generator, monkeypatch):
     together = generation.answer_logprobs(generator, PROMPTS, ANSWERS, use_cache=False)
-    monkeypatch.setattr(generation, "SCORING_TOKENS", 1)
+    substitute(monkeypatch, scoring_module, "BATCH_TOKENS", 1)
     apart = generation.answer_logprobs(generator, PROMPTS, ANSWERS, use_cache=False)
     for ours, theirs in zip(together, apart, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
@@ -178,7 +184,7 @@ def test_the_passage_counts(generator):
 
 def test_the_answer_ends_with_the_token_that_ends_it(generator):
     tokenizer = generator.tokenizer
-    _, (ids,) = generation.tokenise_pairs(generator, ["Answer:"], ["Paris"])
+    _, (ids,) = generation.tokenize_pairs(generator, ["Answer:"], ["Paris"])
     if generator.seq2seq:
         assert ids[-1] == tokenizer.eos_token_id and tokenizer.decode(ids, skip_special_tokens=True) == "Paris"
     else:
@@ -186,7 +192,7 @@ def test_the_answer_ends_with_the_token_that_ends_it(generator):
 
 
 def test_a_scored_answer_is_written_as_in_the_examples(llama):
-    _, (ids,) = generation.tokenise_pairs(llama, ["Answer:"], [EXAMPLES[0].answers[0]])
+    _, (ids,) = generation.tokenize_pairs(llama, ["Answer:"], [EXAMPLES[0].answers[0]])
     example = generation.build_prompt("", examples=EXAMPLES[:1]).removesuffix("Question: \nAnswer:")
     assert example.endswith("\nAnswer:" + llama.tokenizer.decode(ids))
 
@@ -195,7 +201,7 @@ def test_gradients_are_those_of_a_plain_forward_pass(generator):
     import torch
 
     weights = [weight for weight in generator.model.parameters() if weight.requires_grad]
-    prompt_ids, answer_ids = generation.tokenise_pairs(generator, PROMPTS, ANSWERS)
+    prompt_ids, answer_ids = generation.tokenize_pairs(generator, PROMPTS, ANSWERS)
     flat = generation.batch_logprobs(generator, prompt_ids, answer_ids)
     assert flat.shape == (sum(map(len, answer_ids)),)
     ours = torch.autograd.grad(flat.sum(), weights, allow_unused=True)
@@ -216,10 +222,10 @@ def test_padding_on_the_right_needs_no_mask(llama):
 
 
 def test_results_of_other_code_are_not_served(llama, monkeypatch, tmp_path):
-    before = generation.identity(llama)
-    assert generation.identity(llama) == before
-    monkeypatch.setattr(generation, "_code_sha256", lambda: "after an edit")
-    assert generation.identity(llama) != before
+    before = generation.fingerprint(llama)
+    assert generation.fingerprint(llama) == before
+    substitute(monkeypatch, scoring_module, "_code_sha256", lambda: "after an edit")
+    assert generation.fingerprint(llama) != before
 
 
 def test_what_cannot_be_scored_is_refused(generator):
@@ -263,9 +269,9 @@ def test_the_identity_is_used_in_compiled_code_only(monkeypatch):
 
     x = torch.linspace(-12, 12, 4001, dtype=torch.bfloat16)
     torch_gelu = torch.nn.functional.gelu(x, approximate="tanh")
-    assert torch.equal(generation._gelu(x), torch_gelu)
+    assert torch.equal(compiled_module._gelu(x), torch_gelu)
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
-    assert not torch.equal(generation._gelu(x), torch_gelu)
+    assert not torch.equal(compiled_module._gelu(x), torch_gelu)
 
 
 def test_compiled_layers_score_as_plain_ones(monkeypatch, request, tmp_path):
@@ -327,7 +333,7 @@ def test_greedy_is_transformers_own(generator):
 def test_padding_on_the_wrong_side_would_be_noticed(llama, monkeypatch):
     expected = generation.generate(llama, PROMPTS, 8, use_cache=False)
     right = generation.pad
-    monkeypatch.setattr(generation, "pad", lambda *arguments, left: right(*arguments))
+    substitute(monkeypatch, scoring_module, "pad", lambda *arguments, left: right(*arguments))
     assert generation.generate(llama, PROMPTS, 8, use_cache=False) != expected
 
 
@@ -349,7 +355,7 @@ def test_generation_stops_at_the_end_of_the_line(parrot, sequences, monkeypatch,
     ending = generation.newline_tokens(parrot.tokenizer)
     assert new[-1] in [*ending, parrot.tokenizer.eos_token_id] and len(new) < 6
     if prompt != "%":  # without the newline tokens it would run on to the limit
-        monkeypatch.setattr(generation, "newline_tokens", lambda tokenizer: [])
+        substitute(monkeypatch, decoding_module, "newline_tokens", lambda tokenizer: [])
         generation.generate(parrot, [prompt], 20, use_cache=False)
         assert calls[1][1].shape[1] - inputs.shape[1] == 20
 
@@ -448,13 +454,14 @@ def test_what_cannot_be_generated_is_refused(generator):
 
 
 def count_calls(monkeypatch, name):
-    calls, compute = [], getattr(generation, name)
+    module = {"_generate": decoding_module, "_answer_logprobs": scoring_module}[name]
+    calls, compute = [], getattr(module, name)
 
     def counted(*arguments):
         calls.append(arguments)
         return compute(*arguments)
 
-    monkeypatch.setattr(generation, name, counted)
+    substitute(monkeypatch, module, name, counted)
     return calls
 
 
@@ -522,7 +529,7 @@ def test_an_interrupted_run_is_not_kept(llama, monkeypatch, cache_folder):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(generation, "batch_logprobs", interrupted)
+        substitute(patch, scoring_module, "batch_logprobs", interrupted)
         with pytest.raises(KeyboardInterrupt):
             generation.answer_logprobs(llama, PROMPTS, ANSWERS)
     assert not cache_folder.exists() or not list(cache_folder.rglob("*.json"))

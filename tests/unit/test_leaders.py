@@ -114,7 +114,7 @@ def test_questions_are_the_same_in_both_years_but_for_their_answers(offices, que
         assert replace(old, answers=()) == replace(new, answers=())
         assert (old.answers[0], new.answers[0]) == (office.name_2015, office.name_2025)
         # What is right in one year is wrong in the other, in every accepted form.
-        accepted = [{metrics.normalise_answer(answer) for answer in q.answers} for q in (old, new)]
+        accepted = [{metrics.normalize_answer(answer) for answer in q.answers} for q in (old, new)]
         assert accepted[0].isdisjoint(accepted[1]) == office.changed, office
     assert len({question.id for question in questions[2015]}) == len(offices)
     asked = {question.id: question for question in questions[2025]}

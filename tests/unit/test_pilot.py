@@ -6,7 +6,7 @@ import checkpoints
 import numpy as np
 import pytest
 
-from nbutils import costs, decision, generation, models, pilot, rag, retrieval, tasks, training
+from nbutils import costs, data, decision, generation, models, pilot, rag, retrieval, training
 from nbutils.data import Passage, Question
 from nbutils.errors import InputError
 
@@ -28,8 +28,8 @@ QUESTIONS = [
         ]
     )
 ]
-ITEMS = tasks.question_items(QUESTIONS)
-SETTINGS = training.Settings(3, 2, lora_rank=4)
+ITEMS = data.question_items(QUESTIONS)
+SETTINGS = training.TrainingSettings(3, 2, lora_rank=4)
 
 
 @pytest.fixture(autouse=True)
@@ -89,8 +89,8 @@ def test_rag_is_the_ensemble_of_its_own_passages(parts):
             prompts = [[generation.build_prompt(item.question, CORPUS[id_], parts.examples) for id_ in ids[i]]]
             (found,) = rag.sequence_candidates(parts.readers["untuned"], prompts, 4)
             log = scores[i] / 0.1 - np.log(np.exp(scores[i] / 0.1).sum())
-            assert alone.texts[i] == rag.best(found, log)
-            assert alone.logprobs[i] == pytest.approx(rag.marginal(found, log).max(), rel=1e-3)
+            assert alone.texts[i] == rag.best_answer(found, log)
+            assert alone.logprobs[i] == pytest.approx(rag.marginal_logprobs(found, log).max(), rel=1e-3)
 
 
 def test_given_passages_are_the_ones_that_are_read(parts):
@@ -162,7 +162,7 @@ def test_training_costs_are_those_of_the_examples_seen(parts):
     generator = parts.readers["untuned"]
     prompts, answers = [generation.build_prompt("What is spent in Japan?")] * 3, ["yen"] * 3
     once = pilot.fine_tuning_flops(generator, prompts, answers, SETTINGS)
-    (prompt,), (answer,) = generation.tokenise_pairs(generator, prompts[:1], answers[:1])
+    (prompt,), (answer,) = generation.tokenize_pairs(generator, prompts[:1], answers[:1])
     shape = costs.shape_of(generator.model.config)
     by_hand = costs.training_flops(shape, [len(prompt) + len(answer) - 1], [len(answer)], 4) * 3 * 2
     assert once == pytest.approx(by_hand)

@@ -8,12 +8,15 @@ from dataclasses import replace
 import checkpoints
 import numpy as np
 import pytest
+from substitution import substitute
 
 from nbutils import __main__ as cli
-from nbutils import costs, data, decision, models, paths, pilot, pilot_page, retrieval
+from nbutils import costs, data, decision, paths, pilot, pilot_page
 from nbutils.data import Dataset, Passage, Question
 from nbutils.errors import InputError
+from nbutils.models import load as load_module
 from nbutils.presets import load_preset
+from nbutils.retrieval import dense as dense_module
 
 COUNTRIES = ("Chad", "Peru", "Japan", "France", "Russia", "<b>Mali</b>")
 
@@ -174,8 +177,8 @@ def no_models(monkeypatch):
     def fail(*arguments):
         raise AssertionError("a model was loaded before the input was checked")
 
-    monkeypatch.setattr(models, "load_generator", fail)
-    monkeypatch.setattr(models, "load_encoder", fail)
+    substitute(monkeypatch, load_module, "load_generator", fail)
+    substitute(monkeypatch, load_module, "load_encoder", fail)
 
 
 def test_an_encoder_of_unknown_cost_is_refused_before_anything_is_encoded(preset, tmp_path, monkeypatch):
@@ -191,7 +194,7 @@ def test_an_encoder_of_unknown_cost_is_refused_before_anything_is_encoded(preset
 
     folder_of(tmp_path / "mine")
     monkeypatch.setattr(costs, "shape_of", shape_of)
-    monkeypatch.setattr(retrieval, "build_dense", fail)
+    substitute(monkeypatch, dense_module, "build_dense", fail)
     with pytest.raises(InputError, match="does not know bert"):
         pilot_page.measure(data.read_folder(tmp_path / "mine"), preset, say=str)
 

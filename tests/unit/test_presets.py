@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from nbutils import formats, paths, presets, retrieval
+from nbutils import data, paths, presets, retrieval
 from nbutils.errors import InputError
 from nbutils.presets import SCALES
 
@@ -65,7 +65,7 @@ def test_overrides_are_put_in_and_none_keeps():
 @pytest.mark.parametrize("scale", SCALES)
 def test_presets_of_rag_fit_together(scale):
     preset = presets.load_preset("01_rag", scale, {})
-    assert preset.dataset == "factbook" or formats.is_known(preset.dataset)
+    assert preset.dataset == "factbook" or data.is_known(preset.dataset)
     assert (preset.index == retrieval.EXACT) == (preset.search_effort is None)
     assert retrieval.index_bytes(preset.n_passages or 21_015_300, 768, preset.index) < 90e9
     assert list(preset.n_docs_eval) == sorted(set(preset.n_docs_eval))
@@ -78,7 +78,7 @@ def test_presets_of_rag_fit_together(scale):
 @pytest.mark.parametrize("scale", SCALES)
 def test_presets_of_ra_dit_fit_together(scale):
     preset = presets.load_preset("03_ra_dit", scale, {})
-    assert preset.dataset == "factbook" or formats.is_known(preset.dataset)
+    assert preset.dataset == "factbook" or data.is_known(preset.dataset)
     assert (preset.index == retrieval.EXACT) == (preset.search_effort is None)
     assert retrieval.index_bytes(preset.n_passages or 21_015_300, 768, preset.index) < 90e9
     assert len(preset.n_docs_eval) == 2 and list(preset.n_docs_eval) == sorted(set(preset.n_docs_eval))
@@ -92,7 +92,7 @@ def test_presets_of_ra_dit_fit_together(scale):
 @pytest.mark.parametrize("scale", SCALES)
 def test_presets_of_end2end_fit_together(scale):
     preset = presets.load_preset("02_rag_end2end", scale, {})
-    assert preset.dataset == "factbook" or formats.is_known(preset.dataset)
+    assert preset.dataset == "factbook" or data.is_known(preset.dataset)
     assert (preset.index == retrieval.EXACT) == (preset.search_effort is None)
     assert preset.refresh_every < preset.train_steps
     assert {*preset.mixed_order} == {"questions", "statements"} and 0 < preset.statement_words <= 1

@@ -3,6 +3,7 @@
 import checkpoints
 import numpy as np
 import pytest
+from substitution import substitute
 from test_training import (
     ANSWERS,
     CORPUS,
@@ -28,13 +29,14 @@ from test_training import (
 
 from nbutils import generation, models, rag, retrieval, training
 from nbutils.errors import InputError
-from nbutils.training import Settings
+from nbutils.generation import scoring as scoring_module
+from nbutils.training import TrainingSettings
 
 __all__ = ["cache_folder", "encoder", "generators", "index", "llama"]  # fixtures
 QUERIES, IDS = [example.query for example in EXAMPLES], np.array([[*CORPUS]] * len(CORPUS))
 # A language model that reads: the answer is likely under its own passage only.
 LM = np.log(np.where(np.eye(len(CORPUS), dtype=bool), 0.6, 0.02))
-LEARNING = Settings(n_steps=60, batch_size=6, encoder_learning_rate=1e-3, checkpoint_every=3)
+LEARNING = TrainingSettings(n_steps=60, batch_size=6, encoder_learning_rate=1e-3, checkpoint_every=3)
 
 
 def by_hand(scores, lm, tau_r, tau, direction, reduction):
@@ -75,7 +77,7 @@ def test_the_loss_and_its_gradient_are_those_by_hand(direction, reduction):
     other = rag.DIRECTIONS[1 - rag.DIRECTIONS.index(direction)]
     assert by_hand(values, lm, 0.3, 0.05, other, reduction)[0] != pytest.approx(expected, rel=1e-3)
     target = (torch.tensor(lm) / 0.05).log_softmax(-1)
-    assert not torch.allclose(rag.lsr_logprob(torch.tensor(lm), 0.05), target, atol=1e-2)
+    assert not torch.allclose(rag.lsr_logprobs(torch.tensor(lm), 0.05), target, atol=1e-2)
 
 
 def test_the_paper_s_choice_is_the_default_and_what_is_unknown_is_refused():
@@ -84,26 +86,26 @@ def test_the_paper_s_choice_is_the_default_and_what_is_unknown_is_refused():
     log_prior, lm = torch.randn(3, 4).log_softmax(-1), torch.log(torch.rand(3, 4))
     explicit = rag.lsr_loss(log_prior, lm, 0.01, "p_R||p_LSR", "mean")
     assert torch.equal(rag.lsr_loss(log_prior, lm), explicit)
-    same = rag.lsr_logprob(lm)
+    same = rag.lsr_logprobs(lm)
     assert rag.lsr_loss(same, lm).item() == pytest.approx(0, abs=1e-6)
     for options in ({"direction": "forward"}, {"reduction": "batchmean"}):
         with pytest.raises(InputError, match="is unknown: use one of"):
             rag.lsr_loss(log_prior, lm, **options)
     with pytest.raises(InputError, match="must be positive"):
-        rag.lsr_logprob(lm, 0.0)
+        rag.lsr_logprobs(lm, 0.0)
 
 
 def test_scores_of_passages_leave_the_ending_out_and_are_kept(llama, monkeypatch):
     prompts = [PROMPTS[:2], PROMPTS[2:4]]
-    found = rag.passage_logprobs(llama, prompts, ANSWERS[:2])
+    found = rag.answer_logprobs_by_passage(llama, prompts, ANSWERS[:2])
     rows = generation.answer_logprobs(llama, [p for row in prompts for p in row], [ANSWERS[0]] * 2 + [ANSWERS[1]] * 2)
     sizes = [len(llama.tokenizer(f" {answer}", add_special_tokens=False)["input_ids"]) for answer in ANSWERS[:2]]
     expected = [[row[: sizes[i]].sum() for row in rows[2 * i : 2 * i + 2]] for i in range(2)]
     assert np.allclose(found, expected) and all(len(rows[2 * i]) > sizes[i] for i in range(2))
-    per_token = rag.passage_logprobs(llama, prompts, ANSWERS[:2], per_token=True)
+    per_token = rag.answer_logprobs_by_passage(llama, prompts, ANSWERS[:2], per_token=True)
     assert np.allclose(per_token, found / np.array(sizes)[:, None])
-    monkeypatch.setattr(generation, "batch_logprobs", None)  # a second run computes nothing
-    assert np.array_equal(rag.passage_logprobs(llama, prompts, ANSWERS[:2]), found)
+    substitute(monkeypatch, scoring_module, "batch_logprobs", None)  # a second run computes nothing
+    assert np.array_equal(rag.answer_logprobs_by_passage(llama, prompts, ANSWERS[:2]), found)
 
 
 @pytest.mark.parametrize("architecture", ["llama", "bart"])
@@ -125,10 +127,12 @@ def test_a_pool_of_passages_serves_every_retriever(llama):
     log_prior = np.log([0.7, 0.3])
     (whole,) = rag.sequence_candidates(llama, [PROMPTS[:4]], 4)
     (part,) = rag.sequence_candidates(llama, [[PROMPTS[i] for i in chosen]], 4)
-    spread = rag.prior_over(pool, [pool[i] for i in chosen], log_prior)
+    spread = rag.scatter_prior(pool, [pool[i] for i in chosen], log_prior)
     assert spread.tolist() == [log_prior[1], -np.inf, log_prior[0], -np.inf]
-    assert rag.best(whole, spread) == rag.best(part, log_prior)
-    assert rag.marginal(whole, spread).max() == pytest.approx(rag.marginal(part, log_prior).max(), abs=1e-3)
+    assert rag.best_answer(whole, spread) == rag.best_answer(part, log_prior)
+    assert rag.marginal_logprobs(whole, spread).max() == pytest.approx(
+        rag.marginal_logprobs(part, log_prior).max(), abs=1e-3
+    )
 
 
 # Training
@@ -173,10 +177,10 @@ def test_the_first_gradient_is_the_loss_s(encoder, index, learn):
     """One step of the loop against the same loss in plain torch."""
     import torch
 
-    settings = Settings(n_steps=1, batch_size=6, encoder_learning_rate=1e-3, max_grad_norm=1e9, shuffle=False)
+    settings = TrainingSettings(n_steps=1, batch_size=6, encoder_learning_rate=1e-3, max_grad_norm=1e9, shuffle=False)
     _, _, curves = learn(settings=settings)
-    learner = training._trainable_encoder(encoder)
-    asked = training._embed(learner, QUERIES)
+    learner = training.trainable_encoder(encoder)
+    asked = training.embed_texts(learner, QUERIES)
     vectors = torch.tensor(index.faiss_index.reconstruct_n(0, len(CORPUS)))
     loss = rag.lsr_loss((asked @ vectors.T / TEMPERATURE).log_softmax(-1), torch.tensor(LM).float())
     loss.backward()
@@ -196,14 +200,14 @@ def test_both_encoders_only_where_asked_for(encoder, index, learn):
 
 
 def test_an_interrupted_run_ends_as_one_that_was_not(tmp_path, encoder, index, learn):
-    settings = Settings(n_steps=8, batch_size=4, encoder_learning_rate=1e-3, checkpoint_every=3)
+    settings = TrainingSettings(n_steps=8, batch_size=4, encoder_learning_rate=1e-3, checkpoint_every=3)
     whole, *rest = runs(tmp_path, lambda: learn(settings=settings)[::2], undisturbed, interrupted(2), interrupted(7))
     for other in rest:
         require_same(whole, other)
 
 
 def test_every_choice_makes_a_run_of_its_own(encoder, index, learn):
-    one = Settings(n_steps=1, batch_size=6)
+    one = TrainingSettings(n_steps=1, batch_size=6)
     first = learn(settings=one)[0]
     assert learn(settings=one)[0].sha256 == first.sha256 and run_folder()
     for options in (
@@ -236,7 +240,7 @@ def test_what_is_refused(encoder, index, change, message):
 def test_a_four_bit_reader_is_saved_and_reloaded_to_the_same_logits(tmp_path):
     """QLoRA: one step on a CPU; what a later process reads back gives the same numbers, bit for bit."""
     folder = checkpoints.llama(tmp_path / "llama", hidden_size=64)
-    settings = Settings(n_steps=1, batch_size=4, learning_rate=1e-2, lora_rank=4)
+    settings = TrainingSettings(n_steps=1, batch_size=4, learning_rate=1e-2, lora_rank=4)
     scores = []
     for _ in range(2):  # the second time nothing is trained: base and adapter are loaded anew
         base = load(models.load_generator, folder, quantize="nf4")

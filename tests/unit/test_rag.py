@@ -4,15 +4,23 @@ import copy
 import dataclasses
 import itertools
 import math
-from types import SimpleNamespace
 
 import checkpoints
 import numpy as np
 import pytest
 import word_checkpoints
+from substitution import substitute
 
 from nbutils import cache, generation, models, rag
 from nbutils.errors import InputError
+from nbutils.generation import continuations as continuations_module
+from nbutils.generation import decoding as decoding_module
+from nbutils.generation import prefix as prefix_module
+from nbutils.models import runtime as runtime_module
+from nbutils.rag import beam_search as beam_search_module
+from nbutils.rag import candidates as candidates_module
+from nbutils.rag import likelihoods as likelihoods_module
+from nbutils.rag import losses as losses_module
 
 FAUST = "Question: Who wrote Faust?\nAnswer:"
 PERU = "Background: Peru. The capital of Peru is Lima; its currency is the sol.\n\nQuestion: What is spent?\nAnswer:"
@@ -36,8 +44,8 @@ def load(name, dtype="float32"):
     import torch
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(models, "pick_device", lambda: "cpu")
-        patch.setattr(models, "pick_dtype", lambda device: getattr(torch, dtype))
+        substitute(patch, runtime_module, "pick_device", lambda: "cpu")
+        substitute(patch, runtime_module, "pick_dtype", lambda device: getattr(torch, dtype))
         return models.load_generator(name)
 
 
@@ -86,7 +94,7 @@ def transformers_losses(generator, prompts, answers, scores, model, **options):
     """Per-question loss of transformers' RAG; its first label starts the decoder and is not predicted."""
     import torch
 
-    prompt_ids, answer_ids = generation.tokenise_pairs(
+    prompt_ids, answer_ids = generation.tokenize_pairs(
         generator, [text for row in prompts for text in row], [answer for answer in answers for _ in prompts[0]]
     )
     inputs, mask = generation.pad(prompt_ids, generator.tokenizer.pad_token_id, "cpu")
@@ -121,11 +129,11 @@ def transformers_rag(bart, tmp_path_factory):
 
 
 def our_losses(generator, prompts, answers, scores, name):
-    log_prior = rag.document_logprior(scores)
+    log_prior = rag.doc_logprobs(scores)
     token_logprobs, mask = rag.answer_token_logprobs(generator, prompts, answers)
     if name == "RagSequenceForGeneration":
-        return -rag.sequence_logprob(log_prior, token_logprobs, mask)
-    return -rag.token_logprob(log_prior, token_logprobs, mask).sum(-1)
+        return -rag.rag_sequence_logprob(log_prior, token_logprobs, mask)
+    return -rag.rag_token_logprobs(log_prior, token_logprobs, mask).sum(-1)
 
 
 def require_losses_of_transformers(bart, transformers_rag, name):
@@ -155,24 +163,31 @@ def test_losses_are_those_of_transformers(bart, transformers_rag, name):
 
 def swapped(monkeypatch):
     """The two marginalisations in each other's place."""
-    sequence, token = rag.sequence_logprob, rag.token_logprob
-    monkeypatch.setattr(rag, "sequence_logprob", lambda *arguments: token(*arguments).sum(-1))
-    monkeypatch.setattr(rag, "token_logprob", lambda *arguments: sequence(*arguments)[:, None])
+    sequence, token = rag.rag_sequence_logprob, rag.rag_token_logprobs
+    substitute(monkeypatch, losses_module, "rag_sequence_logprob", lambda *arguments: token(*arguments).sum(-1))
+    substitute(monkeypatch, losses_module, "rag_token_logprobs", lambda *arguments: sequence(*arguments)[:, None])
 
 
 def shuffled(monkeypatch):
     read = rag.answer_token_logprobs
-    monkeypatch.setattr(rag, "answer_token_logprobs", lambda g, prompts, a: read(g, [p[::-1] for p in prompts], a))
+    substitute(
+        monkeypatch,
+        likelihoods_module,
+        "answer_token_logprobs",
+        lambda g, prompts, a: read(g, [p[::-1] for p in prompts], a),
+    )
 
 
 def uniform(monkeypatch):
-    prior = rag.document_logprior
-    monkeypatch.setattr(rag, "document_logprior", lambda scores: prior(0 * scores))
+    prior = rag.doc_logprobs
+    substitute(monkeypatch, losses_module, "doc_logprobs", lambda scores: prior(0 * scores))
 
 
 def detached(monkeypatch):
-    prior = rag.document_logprior
-    monkeypatch.setattr(rag, "document_logprior", lambda scores, *rest: prior(scores.detach(), *rest) + 0 * scores)
+    prior = rag.doc_logprobs
+    substitute(
+        monkeypatch, losses_module, "doc_logprobs", lambda scores, *rest: prior(scores.detach(), *rest) + 0 * scores
+    )
 
 
 @pytest.mark.parametrize("fault", [swapped, shuffled, uniform, detached])
@@ -190,7 +205,7 @@ def require_sum_over_paths():
     """RAG-Token chooses a passage for every token anew: the sum over all K^T ways to choose."""
     log_prior, token_logprobs, mask = random_case()
     prior, probs = log_prior.exp().numpy(), token_logprobs.exp().numpy()
-    ours = rag.token_logprob(log_prior, token_logprobs, mask).sum(-1)
+    ours = rag.rag_token_logprobs(log_prior, token_logprobs, mask).sum(-1)
     for question, length in enumerate(mask.sum(-1).tolist()):
         total = sum(
             math.prod(prior[question, z] * probs[question, z, i] for i, z in enumerate(path))
@@ -203,7 +218,7 @@ def require_sum_over_passages():
     """RAG-Sequence chooses one passage for the whole answer."""
     log_prior, token_logprobs, mask = random_case()
     prior, probs = log_prior.exp().numpy(), token_logprobs.exp().numpy()
-    ours = rag.sequence_logprob(log_prior, token_logprobs, mask)
+    ours = rag.rag_sequence_logprob(log_prior, token_logprobs, mask)
     for question, length in enumerate(mask.sum(-1).tolist()):
         total = sum(prior[question, z] * probs[question, z, :length].prod() for z in range(prior.shape[1]))
         assert math.isclose(float(ours[question]), math.log(total), rel_tol=1e-9)
@@ -225,9 +240,9 @@ def test_swapped_marginalisations_would_be_noticed(monkeypatch, check):
 
 
 def both(log_prior, token_logprobs, mask):
-    token = rag.token_logprob(log_prior, token_logprobs, mask)
+    token = rag.rag_token_logprobs(log_prior, token_logprobs, mask)
     assert token.shape == mask.shape and (token[~mask] == 0).all()
-    return rag.sequence_logprob(log_prior, token_logprobs, mask), token.sum(-1)
+    return rag.rag_sequence_logprob(log_prior, token_logprobs, mask), token.sum(-1)
 
 
 def test_one_passage_or_one_token_make_the_models_equal():
@@ -267,16 +282,16 @@ def test_prior_is_a_softmax_with_a_temperature():
     import torch
 
     scores = torch.tensor([[1.0, 0.5, -1.0], [0.2, -math.inf, 0.1]])
-    log_prior = rag.document_logprior(scores, 0.1)
+    log_prior = rag.doc_logprobs(scores, 0.1)
     expected = np.exp(10 * scores.numpy())
     np.testing.assert_allclose(log_prior.exp(), expected / expected.sum(1, keepdims=True), rtol=1e-5)
     assert log_prior[1, 1] == -math.inf
-    assert rag.document_logprior(scores)[0].exp().max() < 0.7 < 0.99 < log_prior[0].exp().max()
-    assert rag.document_logprior(scores.bfloat16()).dtype == torch.float32
+    assert rag.doc_logprobs(scores)[0].exp().max() < 0.7 < 0.99 < log_prior[0].exp().max()
+    assert rag.doc_logprobs(scores.bfloat16()).dtype == torch.float32
     with pytest.raises(InputError, match="question number 1 has no passage"):
-        rag.document_logprior(torch.tensor([[0.0, 1.0], [-math.inf, -math.inf]]))
+        rag.doc_logprobs(torch.tensor([[0.0, 1.0], [-math.inf, -math.inf]]))
     with pytest.raises(InputError, match="temperature = 0"):
-        rag.document_logprior(scores, 0)
+        rag.doc_logprobs(scores, 0)
 
 
 def test_a_passage_that_is_left_out_changes_nothing():
@@ -284,9 +299,9 @@ def test_a_passage_that_is_left_out_changes_nothing():
 
     _, token_logprobs, mask = random_case()
     scores = torch.tensor(SCORES)[:1].repeat(4, 1)
-    without = both(rag.document_logprior(scores[:, :2]), token_logprobs[:, :2], mask)
+    without = both(rag.doc_logprobs(scores[:, :2]), token_logprobs[:, :2], mask)
     scores = torch.cat([scores[:, :2], torch.full((4, 1), -math.inf)], 1).requires_grad_()
-    with_it = both(rag.document_logprior(scores), token_logprobs, mask)
+    with_it = both(rag.doc_logprobs(scores), token_logprobs, mask)
     for ours, theirs in zip(with_it, without, strict=True):
         torch.testing.assert_close(ours, theirs)
     sum(with_it).sum().backward()
@@ -295,7 +310,7 @@ def test_a_passage_that_is_left_out_changes_nothing():
 
 def require_posterior_by_bayes():
     log_prior, token_logprobs, mask = random_case()
-    posterior = rag.document_posterior(log_prior, token_logprobs)
+    posterior = rag.doc_posterior_logprobs(log_prior, token_logprobs)
     prior, probs = log_prior.exp().numpy(), token_logprobs.exp().numpy()
     for question, i in np.argwhere(mask.numpy()):
         joint = [prior[question, z] * probs[question, z, i] for z in range(prior.shape[1])]
@@ -309,8 +324,10 @@ def test_posterior_is_bayes_rule():
 
 
 def test_a_posterior_without_the_prior_would_be_noticed(monkeypatch):
-    posterior = rag.document_posterior
-    monkeypatch.setattr(rag, "document_posterior", lambda prior, logprobs: posterior(0 * prior, logprobs))
+    posterior = rag.doc_posterior_logprobs
+    substitute(
+        monkeypatch, losses_module, "doc_posterior_logprobs", lambda prior, logprobs: posterior(0 * prior, logprobs)
+    )
     with pytest.raises(AssertionError):
         require_posterior_by_bayes()
 
@@ -321,17 +338,17 @@ def require_gradient_of_the_scores():
 
     _, token_logprobs, mask = random_case()
     scores, temperature = torch.tensor([*SCORES, SCORES[0]], requires_grad=True), 0.5
-    log_prior = rag.document_logprior(scores, temperature)
+    log_prior = rag.doc_logprobs(scores, temperature)
     prior = log_prior.detach().exp()
     (gradient,) = torch.autograd.grad(
-        rag.sequence_logprob(log_prior, token_logprobs, mask).sum(), scores, retain_graph=True
+        rag.rag_sequence_logprob(log_prior, token_logprobs, mask).sum(), scores, retain_graph=True
     )
     posterior = (log_prior + (token_logprobs * mask[:, None]).sum(-1)).softmax(-1)
     expected = (posterior.detach() - prior) / temperature
     assert expected.abs().max() > 0.1
     torch.testing.assert_close(gradient, expected.float(), rtol=1e-4, atol=1e-5)
-    (gradient,) = torch.autograd.grad(rag.token_logprob(log_prior, token_logprobs, mask).sum(), scores)
-    posterior = rag.document_posterior(log_prior, token_logprobs).detach().exp()
+    (gradient,) = torch.autograd.grad(rag.rag_token_logprobs(log_prior, token_logprobs, mask).sum(), scores)
+    posterior = rag.doc_posterior_logprobs(log_prior, token_logprobs).detach().exp()
     expected = ((posterior - prior[..., None]) * mask[:, None]).sum(-1) / temperature
     torch.testing.assert_close(gradient, expected.float(), rtol=1e-4, atol=1e-5)
 
@@ -341,8 +358,8 @@ def test_the_retriever_learns_what_raised_the_likelihood():
 
 
 def without_temperature(monkeypatch):
-    prior = rag.document_logprior
-    monkeypatch.setattr(rag, "document_logprior", lambda scores, temperature=1.0: prior(scores))
+    prior = rag.doc_logprobs
+    substitute(monkeypatch, losses_module, "doc_logprobs", lambda scores, temperature=1.0: prior(scores))
 
 
 @pytest.mark.parametrize("fault", [detached, without_temperature, swapped])
@@ -371,9 +388,9 @@ def test_gradients_reach_the_generator_through_every_passage(generator):
     import torch
 
     token_logprobs, mask = rag.answer_token_logprobs(generator, PROMPTS, ANSWERS)
-    log_prior = rag.document_logprior(torch.tensor(SCORES))
+    log_prior = rag.doc_logprobs(torch.tensor(SCORES))
     weights = [weight for weight in generator.model.parameters() if weight.requires_grad]
-    loss = -rag.sequence_logprob(log_prior, token_logprobs, mask).sum()
+    loss = -rag.rag_sequence_logprob(log_prior, token_logprobs, mask).sum()
     gradients = torch.autograd.grad(loss, [*weights, token_logprobs], allow_unused=True)
     assert sum(gradient is not None and gradient.abs().max() > 1e-4 for gradient in gradients) > 10
     assert gradients[-1].transpose(1, 2)[mask].abs().min() > 0
@@ -417,20 +434,26 @@ def test_every_candidate_has_its_exact_score_under_every_passage(generator, n_be
 
 
 def test_padding_on_the_wrong_side_would_be_noticed(generator, monkeypatch):
-    wrong = {**vars(generation), "pad": lambda *a, left=False: generation.pad(*a, left=not left)}
-    monkeypatch.setattr(rag, "generation", SimpleNamespace(**wrong))  # the reference keeps the right one
+    right = prefix_module.pad
+    for module in (prefix_module, continuations_module):  # the reference keeps the right one
+        monkeypatch.setattr(module, "pad", lambda *a, left=False: right(*a, left=not left))
     with pytest.raises(AssertionError):
         require_exact(generator)
 
 
 def forgetful_cache(monkeypatch):
     """The cache is not copied: what the beams add to it stands before the candidates."""
-    monkeypatch.setattr(rag, "_fork", lambda read: read)
+    substitute(monkeypatch, prefix_module, "copy_cache", lambda read: read)
 
 
 def other_rows(monkeypatch):
-    select = rag._select
-    monkeypatch.setattr(rag, "_select", lambda read, rows, same_prompts=False: select(read, rows.flip(0), same_prompts))
+    select = generation.gather
+    substitute(
+        monkeypatch,
+        prefix_module,
+        "gather",
+        lambda read, rows, same_prompts=False: select(read, rows.flip(0), same_prompts),
+    )
 
 
 @pytest.mark.parametrize("fault", [forgetful_cache, other_rows])
@@ -441,9 +464,9 @@ def test_a_wrong_cache_would_be_noticed(bart, monkeypatch, fault):
 
 
 def test_answers_in_one_row_see_only_their_own_beginnings():
-    trees = [rag._tree([[5, 6], [7], [5, 6, 8]]), rag._tree([[9]])]
+    trees = [continuations_module._trie([[5, 6], [7], [5, 6, 8]]), continuations_module._trie([[9]])]
     assert trees[0] == {(5,): 0, (5, 6): 1, (7,): 2, (5, 6, 8): 3}
-    seen = rag._ancestors(trees, 4).int().tolist()
+    seen = continuations_module._ancestors(trees, 4).int().tolist()
     assert seen[0] == [[1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [1, 1, 0, 1]]
     assert seen[1] == [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
 
@@ -451,10 +474,16 @@ def test_answers_in_one_row_see_only_their_own_beginnings():
 def test_answers_that_see_each_other_would_be_noticed(tmp_path, monkeypatch):
     """Only a model without a short window has several answers in a row."""
     llama, gemma, bart = (load(getattr(checkpoints, name)(tmp_path / name)) for name in ("llama", "gemma3", "bart"))
-    assert [rag._can_share_rows(generator, 100) for generator in (llama, gemma, bart)] == [True, False, False]
-    assert rag._can_share_rows(gemma, 5)
-    alone = rag._ancestors
-    monkeypatch.setattr(rag, "_ancestors", lambda trees, width: alone(trees, width).fill_(True).tril())
+    assert [continuations_module._can_share_rows(generator, 100) for generator in (llama, gemma, bart)] == [
+        True,
+        False,
+        False,
+    ]
+    assert continuations_module._can_share_rows(gemma, 5)
+    alone = continuations_module._ancestors
+    substitute(
+        monkeypatch, continuations_module, "_ancestors", lambda trees, width: alone(trees, width).fill_(True).tril()
+    )
     with pytest.raises(AssertionError):
         require_exact(llama)
 
@@ -469,7 +498,7 @@ def test_greedy_candidates_are_what_is_generated(generator):
 def transformers_beams(generator, prompt, n_beams, max_new_tokens):
     """Texts of the beams of transformers' own search, best first; None where the best did not end by itself."""
     inputs = generator.tokenizer(prompt, return_tensors="pt")
-    ends = rag._end_tokens(generator)
+    ends = beam_search_module._end_tokens(generator)
     output = generator.model.generate(
         input_ids=inputs["input_ids"],
         attention_mask=inputs["attention_mask"],
@@ -484,7 +513,7 @@ def transformers_beams(generator, prompt, n_beams, max_new_tokens):
     )
     new = output[:, 1 if generator.seq2seq else inputs["input_ids"].shape[1] :]
     free = new[0, : max_new_tokens - generator.seq2seq].tolist()  # the last of BART is forced
-    return rag._first_lines(generator, new.tolist()) if set(free) & set(ends) else None
+    return beam_search_module._first_lines(generator, new.tolist()) if set(free) & set(ends) else None
 
 
 def word_prompts(n_questions, n_docs, n_words=4, seed=0):
@@ -498,7 +527,7 @@ def word_prompts(n_questions, n_docs, n_words=4, seed=0):
 def require_beams_of_transformers(word_generator):
     """Where no text is empty because of its special tokens, and the best is not cut, which it scores without ending."""
     prompts = [row[0] for row in word_prompts(40, 1)]
-    ours = rag.decode_token(word_generator, [[text] for text in prompts], [[0.0]] * 40, 24, 3, use_cache=False)
+    ours = rag.rag_token_generate(word_generator, [[text] for text in prompts], [[0.0]] * 40, 24, 3, use_cache=False)
     compared = set()
     for prompt, text in zip(prompts, ours, strict=True):
         beams = transformers_beams(word_generator, prompt, 3, 24)
@@ -514,12 +543,12 @@ def test_beams_of_one_passage_are_those_of_transformers(word_generator):
 
 def stale_beams(monkeypatch):
     """The cache keeps the order of the beams before."""
-    select = rag._select
+    select = generation.gather
 
     def sometimes(read, rows, same_prompts=False):
         return read if len(rows) == len(read.mask) else select(read, rows, same_prompts)
 
-    monkeypatch.setattr(rag, "_select", sometimes)
+    substitute(monkeypatch, prefix_module, "gather", sometimes)
 
 
 def test_beams_with_the_caches_of_others_would_be_noticed(word_generator, monkeypatch):
@@ -535,9 +564,9 @@ def test_passages_of_a_smaller_k_are_searched_in_the_same_call(generator):
         for question, (candidates, fewer) in enumerate(zip(search(generator, n_beams=2), few, strict=True)):
             prior = np.log(np.exp(log_prior[question, :n_docs]) / np.exp(log_prior[question, :n_docs]).sum())
             for fast in (False, True):
-                scores = rag.marginal(candidates, prior, fast)
+                scores = rag.marginal_logprobs(candidates, prior, fast)
                 ours = {t: s for t, s in zip(candidates.texts, scores, strict=True) if s > -np.inf}
-                theirs = dict(zip(fewer.texts, rag.marginal(fewer, prior, fast), strict=True))
+                theirs = dict(zip(fewer.texts, rag.marginal_logprobs(fewer, prior, fast), strict=True))
                 assert ours.keys() == theirs.keys()
                 np.testing.assert_allclose([ours[t] for t in theirs], list(theirs.values()), atol=1e-3)
                 more += len(candidates.texts) > len(fewer.texts)
@@ -547,7 +576,7 @@ def test_passages_of_a_smaller_k_are_searched_in_the_same_call(generator):
 def rag_prior():
     import torch
 
-    return rag.document_logprior(torch.tensor(SCORES)).numpy()
+    return rag.doc_logprobs(torch.tensor(SCORES)).numpy()
 
 
 CANDIDATES = rag.Candidates(
@@ -560,44 +589,44 @@ CANDIDATES = rag.Candidates(
 def test_marginal_by_hand():
     prior = np.log([0.2, 0.3, 0.5])
     thorough = [0.2 * 0.5 + 0.3 * 0.1 + 0.5 * 0.2, 0.2 * 0.2 + 0.3 * 0.4 + 0.5 * 0.1, 0]
-    np.testing.assert_allclose(np.exp(rag.marginal(CANDIDATES, prior)), thorough)
-    np.testing.assert_allclose(np.exp(rag.marginal(CANDIDATES, prior, fast=True)), [0.2, 0.12, 0])
-    assert rag.best(CANDIDATES, prior) == "Lima"
-    assert rag.best(CANDIDATES, np.log([0.1, 0.8, 0.1])) == "Chad"
+    np.testing.assert_allclose(np.exp(rag.marginal_logprobs(CANDIDATES, prior)), thorough)
+    np.testing.assert_allclose(np.exp(rag.marginal_logprobs(CANDIDATES, prior, fast=True)), [0.2, 0.12, 0])
+    assert rag.best_answer(CANDIDATES, prior) == "Lima"
+    assert rag.best_answer(CANDIDATES, np.log([0.1, 0.8, 0.1])) == "Chad"
     # Only what the first passages found; "Lima" would win, but is not in the beam of the second alone.
-    np.testing.assert_allclose(np.exp(rag.marginal(CANDIDATES, np.log([1.0]))), [0.5, 0, 0])
+    np.testing.assert_allclose(np.exp(rag.marginal_logprobs(CANDIDATES, np.log([1.0]))), [0.5, 0, 0])
     with np.errstate(divide="ignore"):
         only_second, only_third = np.log([0.0, 1.0]), np.log([0.0, 0.0, 1.0])
-    np.testing.assert_allclose(np.exp(rag.marginal(CANDIDATES, only_second)), [0, 0.4, 0])
-    np.testing.assert_allclose(np.exp(rag.marginal(CANDIDATES, only_third)), [0.2, 0, 0])
+    np.testing.assert_allclose(np.exp(rag.marginal_logprobs(CANDIDATES, only_second)), [0, 0.4, 0])
+    np.testing.assert_allclose(np.exp(rag.marginal_logprobs(CANDIDATES, only_third)), [0.2, 0, 0])
     ties = dataclasses.replace(CANDIDATES, logprobs=np.zeros((3, 3)))
-    assert rag.best(ties, prior) == "Lima" and rag.best(ties, prior, fast=True) == "Lima"
+    assert rag.best_answer(ties, prior) == "Lima" and rag.best_answer(ties, prior, fast=True) == "Lima"
 
 
 def test_the_empty_answer_counts_where_there_is_no_other():
     lonely = dataclasses.replace(CANDIDATES, in_beam=CANDIDATES.in_beam & [[True, True, False]] * 2 + [[True] * 3])
     with np.errstate(divide="ignore"):
         prior = np.log([0.0, 0.0, 1.0])
-    np.testing.assert_allclose(np.exp(rag.marginal(lonely, prior)), [0, 0, 0.9])
-    assert rag.best(lonely, prior) == ""
+    np.testing.assert_allclose(np.exp(rag.marginal_logprobs(lonely, prior)), [0, 0, 0.9])
+    assert rag.best_answer(lonely, prior) == ""
 
 
 def test_priors_that_do_not_fit_are_refused():
     for prior in ([], [0.0] * 4):
         with pytest.raises(InputError, match="priors for candidates of 3 passages"):
-            rag.marginal(CANDIDATES, prior)
+            rag.marginal_logprobs(CANDIDATES, prior)
     with pytest.raises(InputError, match="all passages have prior 0"):
-        rag.marginal(CANDIDATES, [-np.inf] * 3)
+        rag.marginal_logprobs(CANDIDATES, [-np.inf] * 3)
 
 
 def test_fast_is_at_most_thorough(generator):
     differences = []
     for candidates, prior in zip(search(generator, n_beams=2), rag_prior(), strict=True):
-        thorough, fast = rag.marginal(candidates, prior), rag.marginal(candidates, prior, fast=True)
+        thorough, fast = rag.marginal_logprobs(candidates, prior), rag.marginal_logprobs(candidates, prior, fast=True)
         assert (fast <= thorough + 1e-12).all()
         differences += (thorough - fast)[np.isfinite(fast)].tolist()
         for text, score in zip(candidates.texts, thorough, strict=True):
-            assert score <= thorough.max() and (text != rag.best(candidates, prior) or score == thorough.max())
+            assert score <= thorough.max() and (text != rag.best_answer(candidates, prior) or score == thorough.max())
     assert max(differences) > 1e-3
 
 
@@ -607,7 +636,7 @@ def test_fast_needs_the_scores_of_the_beams_only(generator):
         assert (np.isfinite(part.logprobs) == whole.in_beam).all()
         np.testing.assert_allclose(part.logprobs[part.in_beam], whole.logprobs[whole.in_beam], rtol=1e-5)
         prior = np.log(np.full(whole.logprobs.shape[1], 1 / whole.logprobs.shape[1]))
-        fast = [rag.marginal(candidates, prior, fast=True) for candidates in (whole, part)]
+        fast = [rag.marginal_logprobs(candidates, prior, fast=True) for candidates in (whole, part)]
         np.testing.assert_allclose(*fast, rtol=1e-5)
     assert not all(row.in_beam.all() for row in search(generator, n_beams=2))  # there was something to leave out
 
@@ -618,12 +647,12 @@ def test_texts_are_one_line_without_repetition(parrot):
     assert candidates.texts == ["Paris", "yen", "Lima.", ""]
     expected = [[1, 0, 0, 0, 0], [0, 1, 1, 0, 0], [0, 0, 0, 1, 0], [0, 0, 0, 0, 1]]
     assert candidates.in_beam.astype(int).tolist() == expected
-    ending = parrot.tokenizer(generation.ENDING, add_special_tokens=False)["input_ids"]
+    ending = parrot.tokenizer(generation.ANSWER_END, add_special_tokens=False)["input_ids"]
     with_ending = generation.batch_logprobs(parrot, [parrot.tokenizer("!")["input_ids"]], [ending])
     np.testing.assert_allclose(candidates.logprobs[-1, -1], with_ending.sum().item(), atol=1e-4)
-    assert rag.best(candidates, np.log([0.1] * 4 + [0.6])) != ""
+    assert rag.best_answer(candidates, np.log([0.1] * 4 + [0.6])) != ""
     (empty,) = search(parrot, [["!", "What is it!"]], 20)
-    assert empty.texts == [""] and rag.best(empty, np.log([0.5, 0.5])) == ""
+    assert empty.texts == [""] and rag.best_answer(empty, np.log([0.5, 0.5])) == ""
 
 
 def test_more_beams_find_another_answer_than_the_empty_one(parrot):
@@ -645,7 +674,7 @@ def enumerate_answers(generator, prompts, log_prior, n_tokens):
     """The text with the most likely token sequence of at most `n_tokens` and an ending, by trying all of them."""
     import torch
 
-    ends = rag._end_tokens(generator)
+    ends = beam_search_module._end_tokens(generator)
     vocabulary = generator.model.get_output_embeddings().weight.shape[0]
     going = [token for token in range(vocabulary) if token not in ends]
     stems = [list(stem) for n in range(n_tokens + 1) for stem in itertools.product(going, repeat=n)]
@@ -660,7 +689,7 @@ def enumerate_answers(generator, prompts, log_prior, n_tokens):
         for i in range(len(answers)):
             joint = torch.stack([rows[i] for rows in per_passage]).exp() * torch.tensor(log_prior).exp()[:, None]
             total[i] = joint.sum(0).log().sum()
-    texts = rag._first_lines(generator, answers)
+    texts = beam_search_module._first_lines(generator, answers)
     return max((score, text) for score, text in zip(total.tolist(), texts, strict=True) if text)[1]
 
 
@@ -670,7 +699,7 @@ PRIORS = np.log(np.random.default_rng(3).dirichlet([1, 1, 1], size=12))
 
 def require_argmax_of_enumeration(generator):
     n_tokens = 2 + generator.seq2seq
-    ours = rag.decode_token(generator, ENUMERATED, PRIORS, n_tokens, 300, use_cache=False)
+    ours = rag.rag_token_generate(generator, ENUMERATED, PRIORS, n_tokens, 300, use_cache=False)
     expected = [enumerate_answers(generator, row, prior, 2) for row, prior in zip(ENUMERATED, PRIORS, strict=True)]
     assert ours == expected and len(set(expected)) > 1
     return expected
@@ -679,22 +708,27 @@ def require_argmax_of_enumeration(generator):
 def test_wide_beams_find_the_most_likely_answer_of_all(word_generator):
     expected = require_argmax_of_enumeration(word_generator)
     n_tokens = 2 + word_generator.seq2seq
-    assert rag.decode_token(word_generator, ENUMERATED, PRIORS, n_tokens, 1, use_cache=False) != expected
+    assert rag.rag_token_generate(word_generator, ENUMERATED, PRIORS, n_tokens, 1, use_cache=False) != expected
 
 
 def product_of_experts(monkeypatch):
     """sum_z p(z) log p(y|z) in place of log sum_z p(z) p(y|z)."""
 
     def mixed(generator, features, log_prior, comparable):
-        logprobs = rag._logits(generator, features).log_softmax(-1).view(*log_prior.shape, -1)
+        logprobs = generation.next_logits(generator, features).log_softmax(-1).view(*log_prior.shape, -1)
         return (log_prior.exp()[..., None] * logprobs).sum(1)
 
-    monkeypatch.setattr(rag, "_next_logprobs", mixed)
+    substitute(monkeypatch, beam_search_module, "_next_logprobs", mixed)
 
 
 def one_prior(monkeypatch):
-    mixed = rag._next_logprobs
-    monkeypatch.setattr(rag, "_next_logprobs", lambda g, f, prior, comparable: mixed(g, f, 0 * prior, comparable))
+    mixed = beam_search_module._next_logprobs
+    substitute(
+        monkeypatch,
+        beam_search_module,
+        "_next_logprobs",
+        lambda g, f, prior, comparable: mixed(g, f, 0 * prior, comparable),
+    )
 
 
 @pytest.mark.parametrize("fault", [product_of_experts, one_prior])
@@ -708,16 +742,16 @@ def test_one_passage_is_ordinary_greedy_search(generator):
     prompts = [FAUST, PERU, SHORT, CHAD]
     expected = generation.generate(generator, prompts, 8, use_cache=False)
     assert len(set(expected)) > 1
-    assert rag.decode_token(generator, [[p] for p in prompts], [[0.0]] * 4, 8, use_cache=False) == expected
+    assert rag.rag_token_generate(generator, [[p] for p in prompts], [[0.0]] * 4, 8, use_cache=False) == expected
     same = [[p, p, p] for p in prompts]  # the mixture of equal distributions is the distribution
-    assert rag.decode_token(generator, same, np.log([[0.2, 0.5, 0.3]] * 4), 8, use_cache=False) == expected
+    assert rag.rag_token_generate(generator, same, np.log([[0.2, 0.5, 0.3]] * 4), 8, use_cache=False) == expected
 
 
 def by_definition(generator, prompts, log_prior, max_new_tokens):
     """Greedy RAG-Token, every step with the whole sequences and no cache."""
     import torch
 
-    ends = rag._end_tokens(generator)
+    ends = beam_search_module._end_tokens(generator)
     answer = []
     while len(answer) < max_new_tokens - generator.seq2seq:
         candidates = range(generator.model.get_output_embeddings().weight.shape[0])
@@ -735,12 +769,12 @@ def by_definition(generator, prompts, log_prior, max_new_tokens):
         answer.append(int(total.argmax()))
         if answer[-1] in ends:
             break
-    return rag._first_lines(generator, [answer])[0]
+    return beam_search_module._first_lines(generator, [answer])[0]
 
 
 def require_greedy_of_the_definition(generator):
     expected = [by_definition(generator, *pair, 6) for pair in zip(PROMPTS, rag_prior(), strict=True)]
-    assert rag.decode_token(generator, PROMPTS, rag_prior(), 6, use_cache=False) == expected
+    assert rag.rag_token_generate(generator, PROMPTS, rag_prior(), 6, use_cache=False) == expected
     assert len(set(expected)) > 1
 
 
@@ -761,30 +795,32 @@ def test_one_reading_serves_every_smaller_k(generator):
     rng = np.random.default_rng(5)
     log_prior = np.log(rng.dirichlet(np.ones(len(PROMPTS[0])), size=len(PROMPTS)))
     ks = (1, 2, len(PROMPTS[0]))
-    together = rag.decode_token_at(generator, PROMPTS, log_prior, ks, 5, use_cache=False)
+    together = rag.rag_token_generate_at(generator, PROMPTS, log_prior, ks, 5, use_cache=False)
     for k in ks:
         prior = log_prior[:, :k] - np.logaddexp.reduce(log_prior[:, :k], axis=1, keepdims=True)
-        alone = rag.decode_token(generator, [row[:k] for row in PROMPTS], prior, 5, use_cache=False)
+        alone = rag.rag_token_generate(generator, [row[:k] for row in PROMPTS], prior, 5, use_cache=False)
         assert together[k] == alone
     with pytest.raises(InputError, match=r"n_docs = \[9\]: give numbers from 1 to"):
-        rag.decode_token_at(generator, PROMPTS, log_prior, (9,), 5)
+        rag.rag_token_generate_at(generator, PROMPTS, log_prior, (9,), 5)
 
 
 def test_passages_without_prior_are_not_read(bart, monkeypatch):
     prior = rag_prior()
     prior[0, 1] = prior[2, 0] = prior[2, 2] = -np.inf
-    seen, read = [], rag._read
-    monkeypatch.setattr(rag, "_read", lambda generator, ids: seen.append(len(ids)) or read(generator, ids))
-    texts = rag.decode_token(bart, PROMPTS, prior, 6, 2, use_cache=False)
+    seen, read = [], generation.prefill
+    substitute(
+        monkeypatch, prefix_module, "prefill", lambda generator, ids: seen.append(len(ids)) or read(generator, ids)
+    )
+    texts = rag.rag_token_generate(bart, PROMPTS, prior, 6, 2, use_cache=False)
     assert sum(seen) == 6
     for text, row, values in zip(texts, PROMPTS, prior, strict=True):
         kept = np.isfinite(values)
         few = [prompt for prompt, keep in zip(row, kept, strict=True) if keep]
-        assert rag.decode_token(bart, [few], [values[kept]], 6, 2, use_cache=False) == [text]
+        assert rag.rag_token_generate(bart, [few], [values[kept]], 6, 2, use_cache=False) == [text]
 
 
 def test_decoding_that_cannot_be_done_is_refused(bart):
-    decode = rag.decode_token
+    decode = rag.rag_token_generate
     with pytest.raises(InputError, match="do not fit the prompts"):
         decode(bart, PROMPTS, rag_prior()[:, :2], 4)
     for bad in (np.nan, -np.inf):
@@ -810,23 +846,25 @@ def test_decoding_that_cannot_be_done_is_refused(bart):
 def test_blocks_and_pieces_do_not_change_the_result(generator, monkeypatch, n_beams):
     prior = rag_prior()
     whole = search(generator, n_beams=n_beams)
-    texts = rag.decode_token(generator, PROMPTS, prior, 5, n_beams, use_cache=False)
-    reads, read = [], rag._read
-    monkeypatch.setattr(rag, "_read", lambda generator, ids: reads.append(len(ids)) or read(generator, ids))
-    monkeypatch.setattr(generation, "GENERATION_TOKENS", 200)
-    monkeypatch.setattr(rag, "LOGITS", 1500)
-    monkeypatch.setattr(rag, "MIXED_LOGITS", 700)
-    monkeypatch.setattr(rag, "SCORING_TOKENS", 150)
+    texts = rag.rag_token_generate(generator, PROMPTS, prior, 5, n_beams, use_cache=False)
+    reads, read = [], generation.prefill
+    substitute(
+        monkeypatch, prefix_module, "prefill", lambda generator, ids: reads.append(len(ids)) or read(generator, ids)
+    )
+    substitute(monkeypatch, decoding_module, "GENERATION_TOKENS", 200)
+    substitute(monkeypatch, continuations_module, "LOGITS", 1500)
+    substitute(monkeypatch, beam_search_module, "MIXED_LOGITS", 700)
+    substitute(monkeypatch, continuations_module, "COPY_TOKENS", 150)
     for ours, theirs in zip(search(generator, n_beams=n_beams), whole, strict=True):
         assert ours.texts == theirs.texts and (ours.in_beam == theirs.in_beam).all()
         np.testing.assert_allclose(ours.logprobs, theirs.logprobs, atol=1e-4)
-    assert rag.decode_token(generator, PROMPTS, prior, 5, n_beams, use_cache=False) == texts
+    assert rag.rag_token_generate(generator, PROMPTS, prior, 5, n_beams, use_cache=False) == texts
     assert reads == [N_DOCS] * 6
 
 
 def test_prompts_are_read_once(generator, monkeypatch):
     """Only answer tokens go through the model after that, however many candidates there are."""
-    fed, read_, advance = [], rag._read, rag._advance
+    fed, read_, advance = [], generation.prefill, generation.decode_step
 
     def reading(generator, prompt_ids):
         fed.append(("read", sum(map(len, prompt_ids))))
@@ -836,8 +874,8 @@ def test_prompts_are_read_once(generator, monkeypatch):
         fed.append(("advance", tokens.shape[1]))
         return advance(generator, read, tokens, *visible)
 
-    monkeypatch.setattr(rag, "_read", reading)
-    monkeypatch.setattr(rag, "_advance", advancing)
+    substitute(monkeypatch, prefix_module, "prefill", reading)
+    substitute(monkeypatch, prefix_module, "decode_step", advancing)
     found = search(generator, n_beams=2)
     n_tokens = sum(len(generator.tokenizer(text)["input_ids"]) for row in PROMPTS for text in row)
     assert [count for kind, count in fed if kind == "read"] == [n_tokens]
@@ -847,18 +885,18 @@ def test_prompts_are_read_once(generator, monkeypatch):
 
 
 def test_search_stops_when_all_beams_have_ended(parrot, monkeypatch):
-    steps, advance = [], rag._advance
+    steps, advance = [], generation.decode_step
 
     def counted(generator, read, tokens):
         steps.append(len(tokens))
         return advance(generator, read, tokens)
 
-    monkeypatch.setattr(rag, "_advance", counted)
-    texts = rag.decode_token(parrot, [[":"], ["!"], ["+"]], [[0.0]] * 3, 200, use_cache=False)
+    substitute(monkeypatch, prefix_module, "decode_step", counted)
+    texts = rag.rag_token_generate(parrot, [[":"], ["!"], ["+"]], [[0.0]] * 3, 200, use_cache=False)
     assert texts == ["Paris", "", "Lima."]
     assert steps[0] == 2 and len(steps) < 8  # "!" ends at once and is dropped
     steps.clear()
-    rag.decode_token(parrot, [[":"], ["="]], [[0.0]] * 2, 100, 3, use_cache=False)
+    rag.rag_token_generate(parrot, [[":"], ["="]], [[0.0]] * 2, 100, 3, use_cache=False)
     assert len(steps) < 50
 
 
@@ -868,13 +906,13 @@ def test_ties_go_to_the_smaller_place():
     torch.manual_seed(0)
     values = torch.randint(0, 4, (50, 30)).float()
     for n in (1, 2, 7, 29, 30):
-        top, places = rag._largest(values.clone(), n)
+        top, places = beam_search_module._largest(values.clone(), n)
         expected = values.sort(dim=-1, descending=True, stable=True)
         assert (top == expected.values[:, :n]).all()
         order = (-top * 100 + places).argsort(-1)
         assert (places.gather(1, order) == expected.indices[:, :n]).all()
     # Two beams with equal scores and logits: the first beam first, then the smaller token.
-    totals, parents, ids, ended = rag._continuations(
+    totals, parents, ids, ended = beam_search_module._continuations(
         torch.zeros(1, 2), torch.zeros(2, 5), torch.tensor([3]), 2, only_ends=False
     )
     assert (totals == 0).all()
@@ -896,7 +934,7 @@ def test_bfloat16(tmp_path):
             expected = generation.answer_logprobs(generator, prompts, [text] * N_DOCS, use_cache=False)
             np.testing.assert_allclose(row, [values.sum() for values in expected], atol=0.5)
     prompts = [text for row in PROMPTS for text in row]
-    texts = rag.decode_token(generator, [[text] for text in prompts], [[0.0]] * 9, 4, use_cache=False)
+    texts = rag.rag_token_generate(generator, [[text] for text in prompts], [[0.0]] * 9, 4, use_cache=False)
     assert texts == generation.generate(generator, prompts, 4, use_cache=False)
     token_logprobs, _ = rag.answer_token_logprobs(generator, PROMPTS, ANSWERS)
     assert str(token_logprobs.dtype) == "torch.float32"
@@ -908,7 +946,7 @@ def test_a_forced_first_token_is_kept(tmp_path):
     free = generation.generate(generator, [FAUST, PERU], 6, use_cache=False)
     generator.model.generation_config.forced_bos_token_id = checkpoints.START
     for n_beams in (1, 3):
-        texts = rag.decode_token(generator, [[FAUST], [PERU]], [[0.0]] * 2, 6, n_beams, use_cache=False)
+        texts = rag.rag_token_generate(generator, [[FAUST], [PERU]], [[0.0]] * 2, 6, n_beams, use_cache=False)
         assert all(texts)
         if n_beams == 1:
             assert texts == generation.generate(generator, [FAUST, PERU], 6, use_cache=False) != free
@@ -919,8 +957,9 @@ def test_a_forced_first_token_is_kept(tmp_path):
 
 
 def count_calls(monkeypatch, name):
-    calls, compute = [], getattr(rag, name)
-    monkeypatch.setattr(rag, name, lambda *arguments: calls.append(arguments) or compute(*arguments))
+    module = {"_sequence_candidates": candidates_module, "_rag_token_generate": beam_search_module}[name]
+    calls, compute = [], getattr(module, name)
+    substitute(monkeypatch, module, name, lambda *arguments: calls.append(arguments) or compute(*arguments))
     return calls
 
 
@@ -952,10 +991,10 @@ def test_candidates_are_kept(bart, monkeypatch, cache_folder):
 
 
 def test_answers_are_kept(bart, monkeypatch):
-    calls = count_calls(monkeypatch, "_decode_token")
+    calls = count_calls(monkeypatch, "_rag_token_generate")
     prior = rag_prior()
-    first = rag.decode_token(bart, PROMPTS, prior, 4)
-    assert rag.decode_token(bart, PROMPTS, prior, 4) == first and len(calls) == 1
+    first = rag.rag_token_generate(bart, PROMPTS, prior, 4)
+    assert rag.rag_token_generate(bart, PROMPTS, prior, 4) == first and len(calls) == 1
     variants = [
         (bart, PROMPTS, prior + 0.001, 4),
         (bart, PROMPTS, prior, 5),
@@ -964,7 +1003,7 @@ def test_answers_are_kept(bart, monkeypatch):
         (dataclasses.replace(bart, sha256="0" * 64), PROMPTS, prior, 4),
     ]
     for number, variant in enumerate(variants, start=2):
-        rag.decode_token(*variant)
+        rag.rag_token_generate(*variant)
         assert len(calls) == number, f"variant {number} was read from the cache"
 
 
@@ -988,21 +1027,23 @@ def test_compiled_layers_read_prompts_as_plain_ones(one_layer):
         assert ours.texts == theirs.texts and (ours.in_beam == theirs.in_beam).all()
         np.testing.assert_allclose(ours.logprobs, theirs.logprobs, atol=1e-3)
     log_prior = rag_prior()
-    ours, theirs = (rag.decode_token(model, PROMPTS, log_prior, 5, use_cache=False) for model in (compiled, plain))
+    ours, theirs = (
+        rag.rag_token_generate(model, PROMPTS, log_prior, 5, use_cache=False) for model in (compiled, plain)
+    )
     assert ours == theirs
-    assert compiled.model.config._attn_implementation == "sdpa" and not rag._keeping_attention()
+    assert compiled.model.config._attn_implementation == "sdpa" and not prefix_module._keeping_attention()
 
 
 def test_keys_in_the_wrong_order_would_be_noticed(one_layer, monkeypatch):
     plain, compiled = one_layer
-    read = rag._read_compiled
+    read = prefix_module._prefill_compiled
 
     def flipped(model, *inputs):
         cache, hidden = read(model, *inputs)
         cache.layers[0].keys = cache.layers[0].keys.flip(2)
         return cache, hidden
 
-    monkeypatch.setattr(rag, "_read_compiled", flipped)
+    substitute(monkeypatch, prefix_module, "_prefill_compiled", flipped)
     values = [np.concatenate([row.logprobs.ravel()[:1] for row in search(model)]) for model in (compiled, plain)]
     assert not np.allclose(*values, atol=1e-3)
 
@@ -1011,5 +1052,5 @@ def test_another_attention_is_not_replaced(one_layer, monkeypatch):
     """Models that cap their attention scores need the eager one: sdpa would leave the cap out."""
     _, compiled = one_layer
     compiled.model.set_attn_implementation("eager")
-    monkeypatch.setattr(rag, "_read_compiled", lambda *inputs: pytest.fail("read by sdpa"))
+    substitute(monkeypatch, prefix_module, "_prefill_compiled", lambda *inputs: pytest.fail("read by sdpa"))
     assert search(compiled)

@@ -8,11 +8,15 @@ from collections import Counter
 import checkpoints
 import numpy as np
 import pytest
+from substitution import substitute
 
 from nbutils import cache, data, models, paths, retrieval
 from nbutils.data import Passage
 from nbutils.errors import InputError
 from nbutils.files import sha256_source
+from nbutils.models import encoding as encoding_module
+from nbutils.models import runtime as runtime_module
+from nbutils.retrieval import faiss_index as faiss_index_module
 
 # Lower case, already stemmed, no stop words: what is counted is what is written.
 CORPUS = {
@@ -36,8 +40,8 @@ def load(name, dtype="float32"):
     import torch
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(models, "pick_device", lambda: "cpu")
-        patch.setattr(models, "pick_dtype", lambda device: getattr(torch, dtype))
+        substitute(patch, runtime_module, "pick_device", lambda: "cpu")
+        substitute(patch, runtime_module, "pick_dtype", lambda device: getattr(torch, dtype))
         return models.load_encoder(name)
 
 
@@ -55,13 +59,13 @@ def minilm():
 @pytest.fixture
 def encodings(monkeypatch):
     """List of the texts that a model was run on."""
-    calls, compute = [], retrieval._encode
+    calls, compute = [], encoding_module._encode
 
     def counted(encoder, texts, label):
         calls.append(list(texts))
         return compute(encoder, texts, label)
 
-    monkeypatch.setattr(retrieval, "_encode", counted)
+    substitute(monkeypatch, encoding_module, "_encode", counted)
     return calls
 
 
@@ -155,12 +159,12 @@ def test_an_empty_corpus_or_list_is_refused(encoder):
         retrieval.build_dense(encoder, {})
     for use_cache in (True, False):
         with pytest.raises(InputError, match="the list of texts is empty"):
-            retrieval.encode(encoder, [], use_cache=use_cache)
+            models.encode(encoder, [], use_cache=use_cache)
 
 
 def test_dense_is_exact_inner_product_search(encoder):
-    passages = retrieval.encode(encoder, [f"{passage.title}. {passage.text}" for passage in CORPUS.values()])
-    products = retrieval.encode(encoder, QUESTIONS) @ passages.T
+    passages = models.encode(encoder, [f"{passage.title}. {passage.text}" for passage in CORPUS.values()])
+    products = models.encode(encoder, QUESTIONS) @ passages.T
     ids, scores = retrieval.search_dense(retrieval.build_dense(encoder, CORPUS), encoder, QUESTIONS, 3)
     order = np.argsort(-products, axis=1)[:, :3]
     assert ids.tolist() == np.array(list(CORPUS))[order].tolist()
@@ -201,13 +205,13 @@ def one_at_a_time(text):
 def require_close(encoder, texts):
     cosines = [
         float(ours @ one_at_a_time(text))
-        for text, ours in zip(texts, retrieval.encode(encoder, texts, use_cache=False), strict=True)
+        for text, ours in zip(texts, models.encode(encoder, texts, use_cache=False), strict=True)
     ]
     assert min(cosines) >= 0.999, f"cosine {min(cosines):.4f} to float32, one text at a time"
 
 
 def test_minilm_in_batches_is_minilm_one_at_a_time(minilm):
-    vectors = retrieval.encode(minilm, texts_of_mixed_length(), use_cache=False)
+    vectors = models.encode(minilm, texts_of_mixed_length(), use_cache=False)
     assert vectors.shape == (26, 384) and vectors.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3)
     require_close(minilm, texts_of_mixed_length())
@@ -232,37 +236,37 @@ def test_a_wrong_encoder_would_be_noticed(minilm):
 def test_vectors_come_in_the_order_of_the_texts_whatever_is_beside_them(minilm, monkeypatch, dtype, cosine):
     encoder = {"float32": exact_minilm(), "bfloat16": minilm}[dtype]
     texts = texts_of_mixed_length()
-    together = retrieval.encode(encoder, texts, use_cache=False)
+    together = models.encode(encoder, texts, use_cache=False)
     order = np.random.default_rng(0).permutation(len(texts))
-    monkeypatch.setattr(retrieval, "BATCH_TOKENS", 300)  # other batches
-    shuffled = retrieval.encode(encoder, [texts[row] for row in order], use_cache=False)
+    substitute(monkeypatch, encoding_module, "BATCH_TOKENS", 300)  # other batches
+    shuffled = models.encode(encoder, [texts[row] for row in order], use_cache=False)
     assert (together[order] * shuffled).sum(axis=1).min() > cosine
     assert (together * shuffled).sum(axis=1).min() < 0.9
 
 
 def test_batches_by_length():
     lengths = [3, 50, 7, 7, 120, 1, 0, 64, 9]
-    batches = list(retrieval.batches_by_length(lengths, 100))
+    batches = list(models.batches_by_length(lengths, 100))
     assert sorted(row for batch in batches for row in batch) == list(range(len(lengths)))
     longest = [max(lengths[row] for row in batch) for batch in batches]
     assert longest == sorted(longest, reverse=True) and longest[0] == 120
     for batch, length in zip(batches, longest, strict=True):
         assert len(batch) == 1 or len(batch) * length <= 100
-    assert list(retrieval.batches_by_length([], 100)) == []
+    assert list(models.batches_by_length([], 100)) == []
 
 
 # What is kept
 
 
 def test_a_second_call_does_not_run_the_model(encoder, encodings, monkeypatch):
-    first = retrieval.encode(encoder, QUESTIONS)
+    first = models.encode(encoder, QUESTIONS)
     assert encodings == [QUESTIONS]
-    monkeypatch.setattr(retrieval, "_encode", lambda *arguments: pytest.fail("the model was run again"))
-    np.testing.assert_array_equal(retrieval.encode(encoder, QUESTIONS, "another label"), first)
+    substitute(monkeypatch, encoding_module, "_encode", lambda *arguments: pytest.fail("the model was run again"))
+    np.testing.assert_array_equal(models.encode(encoder, QUESTIONS, "another label"), first)
 
 
 def test_the_key_is_everything_that_the_vectors_depend_on(encoder, encodings):
-    retrieval.encode(encoder, QUESTIONS)
+    models.encode(encoder, QUESTIONS)
     variants = [
         (encoder, [*QUESTIONS[:-1], "unknown."]),
         (encoder, QUESTIONS[::-1]),
@@ -274,12 +278,12 @@ def test_the_key_is_everything_that_the_vectors_depend_on(encoder, encodings):
         (dataclasses.replace(encoder, normalise=False), QUESTIONS),
     ]
     for number, (variant, texts) in enumerate(variants, start=2):
-        retrieval.encode(variant, texts)
+        models.encode(variant, texts)
         assert len(encodings) == number, f"variant {number} was read from the cache"
     encoder.model.bfloat16()
-    retrieval.encode(encoder, QUESTIONS)
+    models.encode(encoder, QUESTIONS)
     assert len(encodings) == len(variants) + 2
-    retrieval.encode(dataclasses.replace(encoder, name="renamed"), QUESTIONS)  # the name is not what counts
+    models.encode(dataclasses.replace(encoder, name="renamed"), QUESTIONS)  # the name is not what counts
     assert len(encodings) == len(variants) + 2
 
 
@@ -299,47 +303,47 @@ def test_a_search_without_the_cache_reads_and_leaves_nothing_there(encoder, enco
 
 @pytest.mark.parametrize("damage", [lambda data: data[:-7], lambda data: b"", lambda data: b"nonsense"])
 def test_a_damaged_file_is_computed_again(encoder, encodings, cache_folder, damage):
-    first = retrieval.encode(encoder, QUESTIONS)
+    first = models.encode(encoder, QUESTIONS)
     (file,) = (cache_folder / "embeddings").iterdir()
     file.write_bytes(damage(file.read_bytes()))
-    np.testing.assert_array_equal(retrieval.encode(encoder, QUESTIONS), first)
-    retrieval.encode(encoder, QUESTIONS)
+    np.testing.assert_array_equal(models.encode(encoder, QUESTIONS), first)
+    models.encode(encoder, QUESTIONS)
     assert len(encodings) == 2
 
 
 def test_another_code_is_another_key(encoder, encodings, monkeypatch):
-    retrieval.encode(encoder, QUESTIONS)
-    monkeypatch.setattr(retrieval, "_ENCODING_CODE", "0" * 64)
-    retrieval.encode(encoder, QUESTIONS)
+    models.encode(encoder, QUESTIONS)
+    substitute(monkeypatch, encoding_module, "_ENCODING_CODE", "0" * 64)
+    models.encode(encoder, QUESTIONS)
     assert len(encodings) == 2
-    whole = sha256_source(retrieval._encode, retrieval.embed, retrieval.batches_by_length)
-    assert whole != sha256_source(retrieval._encode, retrieval.batches_by_length)
+    whole = sha256_source(encoding_module._encode, models.embed, models.batches_by_length)
+    assert whole != sha256_source(encoding_module._encode, models.batches_by_length)
 
 
 def test_many_texts_are_kept_in_shards_and_resumed(encoder, encodings, cache_folder, monkeypatch):
     texts = [f"{question} {number}" for number in range(4) for question in QUESTIONS]
-    whole = retrieval.encode(encoder, texts, use_cache=False)
-    monkeypatch.setattr(retrieval, "SHARD_SIZE", 8)
+    whole = models.encode(encoder, texts, use_cache=False)
+    substitute(monkeypatch, encoding_module, "SHARD_SIZE", 8)
     encodings.clear()
-    counted = retrieval._encode
+    counted = encoding_module._encode
 
     def interrupted(encoder, texts, label):
         if len(encodings) == 2:
             raise KeyboardInterrupt
         return counted(encoder, texts, label)
 
-    monkeypatch.setattr(retrieval, "_encode", interrupted)
+    substitute(monkeypatch, encoding_module, "_encode", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        retrieval.encode(encoder, texts)
-    monkeypatch.setattr(retrieval, "_encode", counted)
-    np.testing.assert_allclose(retrieval.encode(encoder, texts), whole, atol=1e-5)
+        models.encode(encoder, texts)
+    substitute(monkeypatch, encoding_module, "_encode", counted)
+    np.testing.assert_allclose(models.encode(encoder, texts), whole, atol=1e-5)
     assert [len(shard) for shard in encodings] == [8, 8, 4]  # the first two were not encoded again
     assert len(list((cache_folder / "embeddings").iterdir())) == 3
 
 
 def test_the_label_of_a_shard_says_where_it_is(monkeypatch):
-    assert retrieval._shard_label("passages", 0, 65_536) == "passages"
-    assert retrieval._shard_label("passages", 65_536, 70_000) == "passages 65,537 to 70,000 of 70,000"
+    assert models.shard_label("passages", 0, 65_536) == "passages"
+    assert models.shard_label("passages", 65_536, 70_000) == "passages 65,537 to 70,000 of 70,000"
 
 
 # Approximate search
@@ -367,7 +371,7 @@ def clouded(encoder, cloud, monkeypatch):
         rows = [int(text.rpartition(" ")[2]) for text in texts]
         return np.stack([cloud[text.startswith("Q")][row] for text, row in zip(texts, rows, strict=True)])
 
-    monkeypatch.setattr(retrieval, "_encode", look_up)
+    substitute(monkeypatch, encoding_module, "_encode", look_up)
     return encoder, seen
 
 
@@ -408,7 +412,7 @@ def test_a_broken_approximate_index_is_noticed(clouded, index, effort):
 def test_shards_make_the_same_index(clouded, monkeypatch, index):
     encoder, seen = clouded
     whole = retrieval.search_dense(retrieval.build_dense(encoder, POINTS, index, 24), encoder, ASKED, 10)
-    monkeypatch.setattr(retrieval, "SHARD_SIZE", 1500)
+    substitute(monkeypatch, encoding_module, "SHARD_SIZE", 1500)
     seen.clear()
     parts = retrieval.search_dense(retrieval.build_dense(encoder, POINTS, index, 24), encoder, ASKED, 10)
     assert seen == [1500, 1500, 1000]
@@ -419,7 +423,9 @@ def test_an_index_is_built_once(clouded, monkeypatch, cache_folder):
     encoder, seen = clouded
     first = retrieval.build_dense(encoder, POINTS, "IVF64,Flat", 4)
     assert seen == [N_PASSAGES]
-    monkeypatch.setattr(retrieval, "_fill_index", lambda *arguments: pytest.fail("the index was built again"))
+    substitute(
+        monkeypatch, faiss_index_module, "fill_index", lambda *arguments: pytest.fail("the index was built again")
+    )
     again = retrieval.build_dense(encoder, POINTS, "IVF64,Flat", 4)
     assert again.sha256 == first.sha256 and again.faiss_index.ntotal == N_PASSAGES
     np.testing.assert_array_equal(
@@ -447,7 +453,7 @@ def test_the_key_of_an_index_is_all_that_it_depends_on(clouded, cache_folder, mo
     for number, (variant, corpus, index, seed) in enumerate(variants, start=2):
         retrieval.build_dense(variant, corpus, index, 1, seed)
         assert len(list((cache_folder / "indexes").iterdir())) == number
-    monkeypatch.setattr(retrieval, "_INDEX_CODE", "0" * 64)
+    substitute(monkeypatch, faiss_index_module, "INDEX_CODE", "0" * 64)
     retrieval.build_dense(encoder, few, "IVF2,Flat", 1)
     assert len(list((cache_folder / "indexes").iterdir())) == len(variants) + 2
 
@@ -528,18 +534,18 @@ def test_index_bytes_of_wikipedia():
 def test_what_does_not_fit_is_refused_before_anything_is_encoded(clouded, monkeypatch, index):
     encoder, seen = clouded
     size = retrieval.index_bytes(N_PASSAGES, WIDTH, index)
-    monkeypatch.setattr(retrieval, "_free_memory", lambda: size)
+    substitute(monkeypatch, faiss_index_module, "_free_memory", lambda: size)
     with pytest.raises(
         InputError, match=rf"index '{index}' over 4000 passages needs 0\.0 GB of memory, .* lower n_pass"
     ):
         retrieval.build_dense(encoder, POINTS, index, 24)
     assert seen == []
-    monkeypatch.setattr(retrieval, "_free_memory", lambda: 4 * size)
+    substitute(monkeypatch, faiss_index_module, "_free_memory", lambda: 4 * size)
     retrieval.build_dense(encoder, POINTS, index, 24)
 
 
 def test_free_memory_is_that_of_this_machine():
-    assert 1e8 < retrieval._free_memory() < 1e14
+    assert 1e8 < faiss_index_module._free_memory() < 1e14
 
 
 # DPR: two towers, and passages as pairs
@@ -555,7 +561,7 @@ def test_questions_and_passages_have_encoders_of_their_own(towers):
     index = retrieval.build_dense(passage_encoder, CORPUS)
     ids, scores = retrieval.search_dense(index, question_encoder, QUESTIONS, 3)
     texts = [f"{passage.title} [SEP] {passage.text}" for passage in CORPUS.values()]
-    products = retrieval.encode(question_encoder, QUESTIONS) @ retrieval.encode(passage_encoder, texts).T
+    products = models.encode(question_encoder, QUESTIONS) @ models.encode(passage_encoder, texts).T
     np.testing.assert_allclose(scores, -np.sort(-products, axis=1)[:, :3], atol=1e-4)
     same_tower, _ = retrieval.search_dense(index, passage_encoder, QUESTIONS, 3)
     assert (same_tower != ids).any()
@@ -573,7 +579,7 @@ def test_a_passage_of_dpr_is_the_pair_of_title_and_text(towers, minilm):
         assert len(ids) <= limit and ids.count(bert.sep_token_id) == 2
     assert bert(retrieval.passage_text(passage))["input_ids"] != bert(passage.title, passage.text)["input_ids"]
     index = retrieval.build_dense(towers[1], {"chad": passage})
-    expected, joined = retrieval.encode(towers[1], [text, retrieval.passage_text(passage)])
+    expected, joined = models.encode(towers[1], [text, retrieval.passage_text(passage)])
     np.testing.assert_allclose(index.faiss_index.reconstruct(0), expected, atol=1e-5)
     assert np.abs(joined - expected).max() > 0.01
 
@@ -585,8 +591,8 @@ def test_vectors_of_another_width_are_refused(towers, tmp_path):
     config = transformers.DPRConfig.from_pretrained(folder, projection_dim=48)
     transformers.DPRQuestionEncoder(config).save_pretrained(folder)
     wide = load(folder)
-    assert (retrieval.vector_width(wide), retrieval.vector_width(towers[0])) == (48, 32)
-    assert retrieval.encode(wide, QUESTIONS).shape[1] == 48
+    assert (models.embedding_dim(wide), models.embedding_dim(towers[0])) == (48, 32)
+    assert models.encode(wide, QUESTIONS).shape[1] == 48
     index = retrieval.build_dense(towers[1], CORPUS)
     with pytest.raises(
         InputError, match=r"wide makes vectors of 48 numbers, the index holds vectors of 32: search with"
@@ -624,7 +630,7 @@ def test_from_files_in_the_hubs_schema_to_an_answer(towers, tmp_path, monkeypatc
     ids, scores = retrieval.search_dense(built, question_encoder, texts, 5)
     assert ids.shape == scores.shape == (4, 5) and np.isfinite(scores).all()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(models, "pick_device", lambda: "cpu")
+        substitute(patch, runtime_module, "pick_device", lambda: "cpu")
         generator = models.load_generator(checkpoints.bart(tmp_path / "bart"))
     prompts = [f"{dataset.corpus[row[0]].text} {text}" for row, text in zip(ids.tolist(), texts, strict=True)]
     answers = generation.generate(generator, prompts, max_new_tokens=4)
@@ -660,7 +666,7 @@ def test_a_random_encoder_finds_nothing_where_minilm_does(encoder):
 def test_an_extended_index_is_one_built_over_all(encoder):
     old, new = dict(list(CORPUS.items())[:3]), dict(list(CORPUS.items())[3:])
     base = retrieval.build_dense(encoder, old)
-    extended = retrieval.extend_dense(base, encoder, new)
+    extended = retrieval.add_passages(base, encoder, new)
     whole = retrieval.build_dense(encoder, CORPUS)
     for ours, theirs in zip(
         retrieval.search_dense(extended, encoder, QUESTIONS, 5),
@@ -669,28 +675,28 @@ def test_an_extended_index_is_one_built_over_all(encoder):
     ):
         assert (ours == theirs).all() if ours.dtype.kind == "U" else np.allclose(ours, theirs, atol=1e-6)
     assert base.faiss_index.ntotal == 3 and list(base.passage_ids) == list(old)  # the one given is as it was
-    other = retrieval.extend_dense(base, encoder, {"p3": Passage("france", "bread"), "p4": CORPUS["p4"]})
+    other = retrieval.add_passages(base, encoder, {"p3": Passage("france", "bread"), "p4": CORPUS["p4"]})
     assert extended.sha256 != other.sha256
 
 
 def test_what_cannot_be_added_is_refused(encoder):
     base = retrieval.build_dense(encoder, CORPUS)
     with pytest.raises(InputError, match="passage 'p1' is in the index already"):
-        retrieval.extend_dense(base, encoder, {"p1": CORPUS["p1"]})
+        retrieval.add_passages(base, encoder, {"p1": CORPUS["p1"]})
     with pytest.raises(InputError, match="the corpus is empty"):
-        retrieval.extend_dense(base, encoder, {})
+        retrieval.add_passages(base, encoder, {})
     import faiss
 
     narrow = dataclasses.replace(base, faiss_index=faiss.IndexFlatIP(7))
     with pytest.raises(InputError, match="the index holds 7"):
-        retrieval.extend_dense(narrow, encoder, {"p9": CORPUS["p1"]})
+        retrieval.add_passages(narrow, encoder, {"p9": CORPUS["p1"]})
 
 
 def test_dropout_changes_the_vectors_and_leaves_the_encoder_as_it_was(encoder):
     texts = ["lima is a port", "rice and fish"]
-    clean = retrieval.encode(encoder, texts, use_cache=False)
-    noisy = retrieval.encode_with_dropout(encoder, texts, seed=0)
+    clean = models.encode(encoder, texts, use_cache=False)
+    noisy = models.encode_with_dropout(encoder, texts, seed=0)
     assert np.abs(clean - noisy).max() > 1e-3 and not encoder.model.training
-    assert np.array_equal(noisy, retrieval.encode_with_dropout(encoder, texts, seed=0))
-    assert not np.array_equal(noisy, retrieval.encode_with_dropout(encoder, texts, seed=1))
-    assert np.array_equal(clean, retrieval.encode(encoder, texts, use_cache=False))
+    assert np.array_equal(noisy, models.encode_with_dropout(encoder, texts, seed=0))
+    assert not np.array_equal(noisy, models.encode_with_dropout(encoder, texts, seed=1))
+    assert np.array_equal(clean, models.encode(encoder, texts, use_cache=False))

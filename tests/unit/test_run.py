@@ -1,4 +1,4 @@
-"""The strict runner: what it refuses, what it replaces and what it leaves alone."""
+"""Runs of notebooks: what they replace, what they leave alone, and what is left when they end early."""
 
 import errno
 import hashlib
@@ -14,26 +14,10 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from nbutils import run
-from nbutils.errors import InputError
-from nbutils.run import NotebookFailed, check_parameters, find_notebooks, notebook_parameters, run_notebook
+from nbutils import paths
+from nbutils.run import NotebookFailed, run_notebook, run_notebooks, why_stale
 
 starts_kernels = pytest.mark.notebook
-
-
-@pytest.fixture
-def demo(project, write_notebook):
-    return write_notebook(project.notebooks / "00_demo.ipynb", "print('n_docs', n_docs)")
-
-
-@pytest.fixture
-def no_kernel(monkeypatch):
-    """Fails the test at once when a kernel is about to be started."""
-
-    def refuse(*arguments, **options):
-        pytest.fail("a process was started")
-
-    monkeypatch.setattr(subprocess, "Popen", refuse)
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -65,195 +49,6 @@ def wait_for(condition, seconds: float) -> bool:
     return False
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Names and parameters: no kernel
-
-
-def test_notebooks_are_found_by_number_name_and_file(project, write_notebook):
-    one, two = (write_notebook(project.notebooks / f"{name}.ipynb") for name in ("00_demo", "01_other"))
-    write_notebook(project.notebooks / "00_demo.failed.ipynb")
-    write_notebook(project.notebooks / "scratch.ipynb")
-    assert find_notebooks() == [one, two]
-    assert find_notebooks(["01", "00_demo"]) == [two, one]
-    assert find_notebooks(["notebooks/00_demo.ipynb"]) == [one]
-    with pytest.raises(InputError, match="no notebook '7'; there are: 00_demo, 01_other"):
-        find_notebooks(["7"])
-
-
-def test_an_empty_folder_is_an_error(project):
-    with pytest.raises(InputError, match="no notebook NN_slug"):
-        find_notebooks()
-
-
-def test_parameters_are_read_with_type_default_and_help(demo):
-    parameters = notebook_parameters(demo)
-    assert list(parameters) == ["scale", "seed", "n_docs", "share", "name", "pooling", "verbose", "out_dir"]
-    assert parameters["n_docs"] == {"type": "int", "default": 3, "help": "passages per question"}
-
-
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ("twice: int = seed * 2", "no literal"),  # papermill would leave it at 0 whatever the seed
-        ("a, b = 1, 2", "the parameters cell holds `a, b = 1, 2`"),
-        ("n = 3", "write `name: type = value"),
-        ("ids: list = [1]", "cannot read parameter 'ids'"),
-        ("limit: int | None = None", "cannot read parameter 'limit'"),
-        ("n_steps: int = 0", "must be at least 1, not 0"),
-        ("rate: float = 2.0  # share [0..1]", "must be 0 to 1"),
-        ("rate: float = 0.5  # share [0, 1]", "is no range of float"),
-        ("import os", "the parameters cell holds `import os`"),
-        ("n_steps: int = (", "is not Python"),
-    ],
-)
-def test_a_parameters_cell_that_papermill_would_mishandle_is_refused(project, write_notebook, line, message):
-    path = write_notebook(project.notebooks / "00_demo.ipynb", parameters=f"seed: int = 0\n{line}")
-    with pytest.raises(InputError, match=message):
-        notebook_parameters(path)
-
-
-def test_text_is_parsed_by_the_annotation(demo):
-    given = {"n_docs": "7", "share": "1", "name": "007", "verbose": "True", "seed": 2, "pooling": "max"}
-    checked = check_parameters(demo, given)
-    assert checked == {"n_docs": 7, "share": 1.0, "name": "007", "verbose": True, "seed": 2, "pooling": "max"}
-    assert {name: type(value) for name, value in checked.items()}["share"] is float
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "message"),
-    [
-        ("n_doc", "5", "no parameter 'n_doc'; did you mean 'n_docs'"),
-        ("zebra", "5", "no parameter 'zebra'; it has: scale, seed"),
-        ("n_docs", "many", "of type int, and 'many' is not"),
-        ("n_docs", "1e5", "of type int"),
-        ("n_docs", 2.0, "of type int"),
-        ("n_docs", True, "of type int"),
-        ("n_docs", None, "of type int"),
-        ("n_docs", "0", "at least 1, not 0"),
-        ("seed", "-1", "at least 0, not -1"),
-        ("share", "1.5", "0 to 1, not 1.5"),
-        ("share", "nan", "of type float"),
-        ("verbose", "1", "of type bool"),
-        ("name", 7, "of type str"),
-        ("pooling", "median", "one of mean, max, not 'median'"),
-        ("scale", "huge", "one of smoke, tiny, gpu, paper"),
-    ],
-)
-def test_a_wrong_parameter_ends_the_run_before_any_kernel(project, demo, no_kernel, name, value, message):
-    given = {name: value}
-    scale = given.pop("scale", "tiny")
-    with pytest.raises(InputError, match=message) as failure:
-        run_notebook(demo, scale, given)
-    assert "\n" not in str(failure.value)
-    with pytest.raises(InputError, match=message):
-        run.run_notebooks([demo], scale, given)
-    assert contents(project.figures) == {}
-
-
-def test_what_the_runner_sets_is_no_parameter(demo, no_kernel):
-    with pytest.raises(InputError, match="use --out-dir"):
-        run_notebook(demo, parameters={"out_dir": "/elsewhere"})
-
-
-def test_a_notebook_without_scale_kernel_or_parameters_is_refused(project, write_notebook, no_kernel):
-    path = write_notebook(project.notebooks / "00_demo.ipynb", parameters="out_dir: str = None")
-    with pytest.raises(InputError, match="has no parameter 'scale'"):
-        run_notebook(path)
-    path = write_notebook(project.notebooks / "01_demo.ipynb")
-    notebook = json.loads(path.read_text(encoding="utf-8"))
-    notebook["metadata"] = {}
-    path.write_text(json.dumps(notebook), encoding="utf-8")
-    with pytest.raises(InputError, match="names no kernel"):
-        run.run_notebooks([path])
-    notebook["cells"][1]["metadata"] = {}
-    path.write_text(json.dumps(notebook), encoding="utf-8")
-    with pytest.raises(InputError, match="0 cells are tagged 'parameters'"):
-        run_notebook(path)
-    path.write_text("half a note", encoding="utf-8")
-    with pytest.raises(InputError, match="is not a notebook"):
-        run_notebook(path)
-
-
-def test_wrong_jobs_and_time_limits_are_refused(demo, no_kernel):
-    with pytest.raises(InputError, match="--jobs must be at least 1"):
-        run.run_notebooks([demo], jobs=0)
-    with pytest.raises(InputError, match="--timeout must be more than 0"):
-        run.run_notebooks([demo], timeout_s=0)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Freshness: no kernel
-
-
-@pytest.fixture
-def fresh(project, demo, monkeypatch):
-    """A notebook whose results are in place; what a run leaves behind, without running it."""
-    monkeypatch.setattr("nbutils.record.package_sha256", lambda: "p" * 64)
-
-    def settle(parameters=None, out_dir=None):
-        results = run.paths.results_dir("00_demo", "tiny", out_dir)
-        results.mkdir(parents=True, exist_ok=True)
-        record = {"figures": {"recall": {"file": "recall.png", "caption": "c"}}}
-        (results / "record.json").write_text(json.dumps(record), encoding="utf-8")
-        (results / "recall.png").write_bytes(b"png")
-        key = run.freshness_key(demo, "tiny", parameters)
-        (results / "run.json").write_text(json.dumps(key), encoding="utf-8")
-        executed = nbformat.read(demo, as_version=4)
-        for number, cell in enumerate((c for c in executed.cells if c.cell_type == "code"), start=1):
-            cell.execution_count = number
-        nbformat.write(executed, results / "00_demo.ipynb" if parameters or out_dir else demo)
-        return results
-
-    return settle
-
-
-def test_results_are_fresh_until_what_they_depend_on_changes(project, demo, fresh, monkeypatch):
-    assert run.staleness(demo, "tiny") == "no complete results yet"
-    fresh()
-    assert run.staleness(demo, "tiny") == ""
-    assert run.staleness(demo, "smoke") == "no complete results yet"
-    assert run.staleness(demo, "tiny", {"seed": "0"}) == ""  # as by default
-    assert "no executed notebook" in run.staleness(demo, "tiny", {"seed": "1"})
-
-    monkeypatch.setattr("nbutils.record.package_sha256", lambda: "q" * 64)
-    assert run.staleness(demo, "tiny") == "changed since: nbutils"
-    monkeypatch.setattr("nbutils.record.package_sha256", lambda: "p" * 64)
-    monkeypatch.setattr("nbutils.record.device_name", lambda: "another machine")
-    assert run.staleness(demo, "tiny") == "changed since: device"
-
-
-def test_code_and_inputs_make_results_stale_and_prose_does_not(project, demo, fresh):
-    results = fresh()
-    text = demo.read_text(encoding="utf-8")
-    demo.write_text(text.replace("A demonstration", "Another title"), encoding="utf-8")
-    assert run.staleness(demo, "tiny") == ""
-    demo.write_text(text.replace("print('n_docs', n_docs)", "print('n_docs', n_docs + 1)"), encoding="utf-8")
-    assert run.staleness(demo, "tiny") == "changed since: notebook"
-    demo.write_text(text.replace("n_docs: int = 3", "n_docs: int = 4"), encoding="utf-8")
-    assert run.staleness(demo, "tiny") == "changed since: parameters"
-    demo.write_text(text, encoding="utf-8")
-    (project.root / "data" / "leaders.csv").write_text("a,b\n", encoding="utf-8")
-    assert run.staleness(demo, "tiny") == "changed since: inputs"
-    fresh()
-    (results / "recall.png").unlink()
-    assert run.staleness(demo, "tiny") == "recall.png is missing"
-
-
-def test_a_folder_of_your_own_data_is_part_of_the_key(project, demo, fresh):
-    mine = project.root / "mine"
-    mine.mkdir()
-    (mine / "corpus.jsonl").write_text("one\n", encoding="utf-8")
-    given, out = {"name": str(mine)}, project.root / "out"
-    fresh(given, out)
-    assert run.staleness(demo, "tiny", given, out) == ""
-    (mine / "corpus.jsonl").write_text("two\n", encoding="utf-8")
-    assert run.staleness(demo, "tiny", given, out) == "changed since: inputs"
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Runs
-
-
 @starts_kernels
 def test_a_run_as_committed_replaces_notebook_and_results_and_repeats_to_the_byte(project, demo):
     seen = []
@@ -261,7 +56,7 @@ def test_a_run_as_committed_replaces_notebook_and_results_and_repeats_to_the_byt
     assert results == project.figures / "tiny" / "00_demo"
     assert sorted(contents(project.figures)) == ["tiny/00_demo/record.json", "tiny/00_demo/run.json"]
     assert [state[:3] for state in seen][-1] == ("00_demo", 3, 3)
-    assert run.staleness(demo, "tiny") == ""
+    assert why_stale(demo, "tiny") == ""
 
     first = demo.read_bytes()
     notebook = nbformat.read(demo, as_version=4)
@@ -344,7 +139,7 @@ def pretend(monkeypatch):
     """Function (change) that puts a pretended execution in place of the child process; `change` spoils its result."""
 
     def pretend(change=lambda notebook, folder, job: None):
-        def drive(job, *arguments):
+        def run_child(job, *arguments):
             notebook = nbformat.read(job["notebook"], as_version=4)
             for number, cell in enumerate((c for c in notebook.cells if c.cell_type == "code"), start=1):
                 cell.execution_count = number
@@ -354,7 +149,7 @@ def pretend(monkeypatch):
             change(notebook, folder, job)
             nbformat.write(notebook, job["executed"])
 
-        monkeypatch.setattr(run, "_drive", drive)
+        monkeypatch.setattr("nbutils.run.one.run_child", run_child)
 
     return pretend
 
@@ -372,7 +167,7 @@ def prints_its_folder(notebook, folder, job):
 
 
 def prints_the_repository(notebook, folder, job):
-    notebook.cells[2].outputs = [nbformat.v4.new_output("stream", text=f"read {run.paths.ROOT}/data")]
+    notebook.cells[2].outputs = [nbformat.v4.new_output("stream", text=f"read {paths.ROOT}/data")]
 
 
 def is_edited_meanwhile(notebook, folder, job):
@@ -413,7 +208,7 @@ def test_a_disk_that_fills_up_while_results_are_moved_replaces_nothing(project, 
     results.mkdir(parents=True)
     (results / "record.json").write_text("earlier", encoding="utf-8")
     notebook_before, before = demo.read_bytes(), contents(project.figures)
-    monkeypatch.setattr(run.os, "replace", lambda *paths: fills_the_disk(None, None, None))
+    monkeypatch.setattr(os, "replace", lambda *paths: fills_the_disk(None, None, None))
     with pytest.raises(NotebookFailed, match=r"the disk is full, nothing was replaced.*could not be kept"):
         run_notebook(demo)
     assert (demo.read_bytes(), contents(project.figures)) == (notebook_before, before)
@@ -454,17 +249,17 @@ def test_a_kernel_that_does_not_start_is_tried_once_more(project, write_notebook
 
 @starts_kernels
 def test_side_by_side_each_kernel_has_its_share_and_resume_skips_what_is_fresh(project, write_notebook, monkeypatch):
-    monkeypatch.setattr(run, "_cores", lambda: 4)
+    monkeypatch.setattr("nbutils.run.batch._n_cores", lambda: 4)
     show = "import os; print(os.environ['OMP_NUM_THREADS'], os.environ['TQDM_DISABLE'], os.path.basename(os.getcwd()))"
     fine = write_notebook(project.notebooks / "00_demo.ipynb", show)
     failing = write_notebook(project.notebooks / "01_demo.ipynb", "1 / 0")
-    outcomes, signum = run.run_notebooks([fine, failing], jobs=2)
+    outcomes, signum = run_notebooks([fine, failing], jobs=2)
     assert [outcome.status for outcome in outcomes] == ["done", "failed"] and signum == 0
     assert "ZeroDivisionError" in outcomes[1].message
     assert "2 1 notebooks" in fine.read_text(encoding="utf-8")
 
     failing.write_text(failing.read_text(encoding="utf-8").replace("1 / 0", "1 / 1"), encoding="utf-8")
-    outcomes, _ = run.run_notebooks([fine, failing], jobs=2, resume=True)
+    outcomes, _ = run_notebooks([fine, failing], jobs=2, resume=True)
     assert [outcome.status for outcome in outcomes] == ["fresh", "done"]
 
 
@@ -562,7 +357,7 @@ def test_a_signal_half_way_leaves_no_process_and_earlier_results(project, write_
 
 @starts_kernels
 def test_a_kernel_deaf_to_the_interrupt_is_killed(project, write_notebook, monkeypatch):
-    monkeypatch.setattr(run, "GRACE_S", 1.0)
+    monkeypatch.setattr("nbutils.run.job.GRACE_S", 1.0)
     path = write_notebook(project.notebooks / "00_demo.ipynb", DEAF)
     marker = f"marker-{project.root.name}-{os.getpid()}"
     monkeypatch.setenv("RUN_TEST_MARKER", marker)

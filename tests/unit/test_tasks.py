@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nbutils import tasks
+from nbutils import data, generation
 from nbutils.data import Claim, Clue, Passage, Question
 from nbutils.errors import InputError
 
@@ -13,16 +13,16 @@ CLUE = Clue("j1", "The flag of this country or territory: red, white and red.", 
 
 
 def test_every_task_says_what_is_searched_asked_and_answered():
-    (item,) = tasks.question_items([QUESTION])
+    (item,) = data.question_items([QUESTION])
     assert (item.query, item.question, item.answers) == (QUESTION.text, QUESTION.text, QUESTION.answers)
-    assert tasks.question_items([QUESTION], max_words=2)[0].answers == ("Lima", "the city")
-    (item,) = tasks.claim_items([CLAIM])
+    assert data.question_items([QUESTION], max_words=2)[0].answers == ("Lima", "the city")
+    (item,) = data.claim_items([CLAIM])
     assert item.query == CLAIM.text and item.question.startswith(CLAIM.text) and item.answers == ("false",)
-    (item,) = tasks.clue_items([CLUE])
+    (item,) = data.clue_items([CLUE])
     assert item.query == "The flag of the Netherlands" and item.query in item.question
     assert item.answers == ("red, white and red.",) and item.gold_passages == ("p2",)
     with pytest.raises(InputError, match="clue 'j2' has no category"):
-        tasks.clue_items([Clue("j2", "It is red.", "Peru", ())])
+        data.clue_items([Clue("j2", "It is red.", "Peru", ())])
 
 
 LIMA = Passage(
@@ -32,25 +32,25 @@ LIMA = Passage(
 
 def test_a_statement_is_searched_and_written_but_not_shown():
     corpus = {"p1": LIMA, "p2": Passage("Chad", "Desert.")}
-    first, second = tasks.statement_items(corpus, 1.0, seed=0)
+    first, second = data.statement_items(corpus, 1.0, seed=0)
     assert first.answers == (first.query,) == ("Peru: The capital is Lima, on the coast.",)
     assert second.answers == ("Peru: Its currency is the sol, used since 1991 in all of it.",)
     assert {first.gold_passages, second.gold_passages} == {("p1",)} and first.id != second.id
-    ((prompt,),) = tasks.prompts([first], [["p2"]], corpus)
+    ((prompt,),) = generation.passage_prompts([first], [["p2"]], corpus)
     assert prompt == "Background: Chad. Desert.\n\nStatement:"  # of the statement itself there is nothing
-    ((asked,),) = tasks.prompts(tasks.question_items([QUESTION]), [["p2"]], corpus)
+    ((asked,),) = generation.passage_prompts(data.question_items([QUESTION]), [["p2"]], corpus)
     assert "Question:" in asked and "Statement:" not in asked
 
 
 def test_half_of_a_statement_s_words_are_not_searched():
-    items = tasks.statement_items({"p1": LIMA}, 0.5, seed=0)
-    for item, whole in zip(items, tasks.statement_items({"p1": LIMA}, 1.0, seed=0), strict=True):
+    items = data.statement_items({"p1": LIMA}, 0.5, seed=0)
+    for item, whole in zip(items, data.statement_items({"p1": LIMA}, 1.0, seed=0), strict=True):
         (answer,) = item.answers
         words, some = answer.split()[1:], item.query.split()[1:]
         assert answer == whole.query and item.query.startswith("Peru: ")
         assert len(some) == round(len(words) / 2) and iter_holds(words, some)
-    assert items == tasks.statement_items({"p1": LIMA}, 0.5, seed=0)
-    assert items != tasks.statement_items({"p1": LIMA}, 0.5, seed=1)
+    assert items == data.statement_items({"p1": LIMA}, 0.5, seed=0)
+    assert items != data.statement_items({"p1": LIMA}, 0.5, seed=1)
 
 
 def iter_holds(words, some):
@@ -69,7 +69,7 @@ def iter_holds(words, some):
 )
 def test_statements_that_cannot_be(corpus, kept, message):
     with pytest.raises(InputError, match=message):
-        tasks.statement_items(corpus, kept, 0)
+        data.statement_items(corpus, kept, 0)
 
 
 def claims(n, split="test"):
@@ -79,17 +79,17 @@ def claims(n, split="test"):
 
 def test_draws_are_seeded_of_one_split_and_balanced():
     rows = claims(60) + claims(30, "train")
-    assert tasks.draw(rows, 10, 1, "test") == tasks.draw(rows, 10, 1, "test") != tasks.draw(rows, 10, 2, "test")
-    assert {row.split for row in tasks.draw(rows, None, 0, "train")} == {"train"}
-    assert len(tasks.draw(rows, None, 0, "test")) == 60
-    balanced = tasks.draw(rows, 15, 0, "test", by="label")
-    assert [sum(row.label == label for row in balanced) for label in tasks.LABEL_ANSWERS] == [5, 5, 5]
+    assert data.sample(rows, 10, 1, "test") == data.sample(rows, 10, 1, "test") != data.sample(rows, 10, 2, "test")
+    assert {row.split for row in data.sample(rows, None, 0, "train")} == {"train"}
+    assert len(data.sample(rows, None, 0, "test")) == 60
+    balanced = data.sample(rows, 15, 0, "test", by="label")
+    assert [sum(row.label == label for row in balanced) for label in data.LABEL_ANSWERS] == [5, 5, 5]
     # Of the 60, 10 each are refuted and without evidence: neither all nor many are more of the others than of these.
     for n in (None, 45):
-        balanced = tasks.draw(rows, n, 0, "test", by="label")
-        assert [sum(row.label == label for row in balanced) for label in tasks.LABEL_ANSWERS] == [10, 10, 10]
+        balanced = data.sample(rows, n, 0, "test", by="label")
+        assert [sum(row.label == label for row in balanced) for label in data.LABEL_ANSWERS] == [10, 10, 10]
     with pytest.raises(InputError, match="no records in split 'dev'"):
-        tasks.draw(rows, 5, 0, "dev")
+        data.sample(rows, 5, 0, "dev")
 
 
 def test_one_wording_of_each_fact():
@@ -99,30 +99,30 @@ def test_one_wording_of_each_fact():
         for field, answers in facts
         for wording in range(3)
     ]
-    kept = tasks.one_wording(questions, 0)
+    kept = data.one_per_fact(questions, 0)
     assert sorted((q.field, q.answers) for q in kept) == sorted(facts)
-    assert tasks.one_wording(questions, 0) == kept
-    assert len({q.template for seed in range(20) for q in tasks.one_wording(questions, seed)}) == 3
+    assert data.one_per_fact(questions, 0) == kept
+    assert len({q.template for seed in range(20) for q in data.one_per_fact(questions, seed)}) == 3
     foreign = [Question(f"q{i}", "", ("Lima",), ("p",)) for i in range(4)]  # of which wordings are unknown
-    assert len(tasks.one_wording(foreign, 0)) == 4
+    assert len(data.one_per_fact(foreign, 0)) == 4
 
 
 def test_batches_hold_one_task_each():
-    items = {"a": tasks.question_items([QUESTION] * 3), "b": tasks.claim_items(claims(5))}
-    mixed = tasks.interleave(items, ("a", "b", "b"), 2, 6, seed=0)
+    items = {"a": data.question_items([QUESTION] * 3), "b": data.claim_items(claims(5))}
+    mixed = data.task_batches(items, ("a", "b", "b"), 2, 6, seed=0)
     assert [item.id == "q1" for item in mixed] == [True] * 2 + [False] * 4 + [True] * 2 + [False] * 4
     of_b = [item.id for item in mixed if item.id != "q1"]
     assert set(of_b[:5]) == {f"test{i}" for i in range(5)} and of_b[5:] == of_b[:3]  # all, then from the start
-    assert mixed == tasks.interleave(items, ("a", "b", "b"), 2, 6, seed=0)
-    assert mixed != tasks.interleave(items, ("a", "b", "b"), 2, 6, seed=1)
-    assert tasks.interleave(items, ("a",), 2, 0, seed=0) == []
+    assert mixed == data.task_batches(items, ("a", "b", "b"), 2, 6, seed=0)
+    assert mixed != data.task_batches(items, ("a", "b", "b"), 2, 6, seed=1)
+    assert data.task_batches(items, ("a",), 2, 0, seed=0) == []
     with pytest.raises(InputError, match="no items of task 'c'"):
-        tasks.interleave(items, ("a", "c"), 2, 1, seed=0)
+        data.task_batches(items, ("a", "c"), 2, 1, seed=0)
 
 
 def test_one_prompt_for_each_passage():
     corpus = {"p1": Passage("Peru", "Capital: Lima."), "p2": Passage("Chad", "Desert.")}
-    (row,) = tasks.prompts(tasks.question_items([QUESTION]), np.array([["p2", "p1"]]), corpus)
+    (row,) = generation.passage_prompts(data.question_items([QUESTION]), np.array([["p2", "p1"]]), corpus)
     assert [("Desert." in row[0]), ("Capital: Lima." in row[1])] == [True, True]
     assert all(QUESTION.text in prompt for prompt in row)
 
@@ -139,8 +139,8 @@ def asked(id_, text, answer, gold, field="capital", split="train"):
 
 
 def test_one_instance_a_passage_and_one_task_a_batch():
-    items = {name: tasks.question_items([QUESTION] * 9) for name in ("questions", "reading", "closed-book")}
-    rows = tasks.instances(items, ("questions", "reading", "closed-book"), 2, 4, 3, seed=0)
+    items = {name: data.question_items([QUESTION] * 9) for name in ("questions", "reading", "closed-book")}
+    rows = generation.instruction_batches(items, ("questions", "reading", "closed-book"), 2, 4, 3, seed=0)
     assert [(row.task, row.rank) for row in rows] == [
         *[("questions", rank) for _ in range(2) for rank in range(3)],
         *[("reading", 0)] * 6,
@@ -150,10 +150,12 @@ def test_one_instance_a_passage_and_one_task_a_batch():
 
 
 def test_the_same_instructions_with_and_without_retrieved_passages():
-    items = tasks.question_items([asked("q1", "What is the capital of Peru?", "Lima", "p1")])
-    rows = [tasks.Instance(task, items[0], rank) for task in ("questions", "reading", "closed-book") for rank in (0, 1)]
-    with_passages, answers = tasks.instruct(rows, LAND, 0, [["p2", "p1"]] * 6)
-    without, same = tasks.instruct(rows, LAND, 0)
+    items = data.question_items([asked("q1", "What is the capital of Peru?", "Lima", "p1")])
+    rows = [
+        generation.Instance(task, items[0], rank) for task in ("questions", "reading", "closed-book") for rank in (0, 1)
+    ]
+    with_passages, answers = generation.instruction_examples(rows, LAND, 0, [["p2", "p1"]] * 6)
+    without, same = generation.instruction_examples(rows, LAND, 0)
     assert answers == same == ["Lima"] * 6
     passages = [SANDS.text, PEOPLE.text, PEOPLE.text, PEOPLE.text, None, None]
     for prompt, bare, passage, row in zip(with_passages, without, passages, rows, strict=True):
@@ -161,48 +163,50 @@ def test_the_same_instructions_with_and_without_retrieved_passages():
         assert prompt.startswith("Background: ") == (passage is not None) and (passage or "") in prompt
         assert bare.startswith("Background: ") == (row.task == "reading")
         assert "What is the capital of Peru?" in bare
-    many, _ = tasks.instruct([rows[4]] * 40, LAND, 0)
-    assert set(many) == {wording.replace("{question}", items[0].question) for wording in tasks.wordings("closed-book")}
-    assert many != tasks.instruct([rows[4]] * 40, LAND, 1)[0]
+    many, _ = generation.instruction_examples([rows[4]] * 40, LAND, 0)
+    assert set(many) == {
+        wording.replace("{question}", items[0].question) for wording in generation.instruction_templates("closed-book")
+    }
+    assert many != generation.instruction_examples([rows[4]] * 40, LAND, 1)[0]
 
 
 @pytest.mark.parametrize("task", ["questions", "reading", "closed-book", "verification", "long-form", "continuation"])
 def test_wordings_are_files_that_say_what_is_asked(task):
-    known = tasks.wordings(task)
+    known = generation.instruction_templates(task)
     assert len(known) == len(set(known)) and all(wording.count("{question}") == 1 for wording in known)
     assert known[0] == ("{question}" if task == "continuation" else "Question: {question}\nAnswer:")
     assert all(wording == wording.rstrip() and "\n\n" not in wording for wording in known)
 
 
 def test_prompts_by_exact_string():
-    wording = tasks.wordings("questions")[1]
-    assert tasks.instruction_prompt("Where?", wording, SANDS) == f"Background: Chad. {SANDS.text}\n\nQ: Where?\nA:"
-    assert tasks.concatenated_prompt("Where?", [PEOPLE, SANDS]) == (
+    wording = generation.instruction_templates("questions")[1]
+    assert generation.instruction_prompt("Where?", wording, SANDS) == f"Background: Chad. {SANDS.text}\n\nQ: Where?\nA:"
+    assert generation.concatenated_prompt("Where?", [PEOPLE, SANDS]) == (
         f"Background: Chad. {SANDS.text}\n\nBackground: Peru. {PEOPLE.text}\n\nQuestion: Where?\nAnswer:"
     )
     with pytest.raises(InputError, match=r"task 'poems' has no wordings: write instructions_poems\.txt"):
-        tasks.wordings("poems")
+        generation.instruction_templates("poems")
 
 
 def test_a_passage_teaches_by_its_two_ends():
-    (item,) = tasks.halves(LAND, ["p1"], 25)
+    (item,) = data.continuation_items(LAND, ["p1"], 25)
     assert (item.query, item.answers) == ("Capital: Lima. Currency: sol.", ("old capital was Cuzco.",))
-    (item,) = tasks.halves(LAND, ["p1"], 2)
+    (item,) = data.continuation_items(LAND, ["p1"], 2)
     assert (item.query, item.answers, item.gold_passages) == ("Capital: Lima.", ("was Cuzco.",), ())
     with pytest.raises(InputError, match="passage 'p3' is a single word"):
-        tasks.halves({"p3": Passage("A", "word")}, ["p3"], 25)
+        data.continuation_items({"p3": Passage("A", "word")}, ["p3"], 25)
 
 
 def test_a_mix_has_its_shares():
-    rows = tasks.mixed_rows([3, 5], [0.25, 0.75], 40, 0)
+    rows = data.sample_mixture([3, 5], [0.25, 0.75], 40, 0)
     counts = [rows.count(row) for row in range(8)]
     assert sum(counts[:3]) == 10 and sum(counts[3:]) == 30 and counts[3:] == [6] * 5 and set(counts[:3]) == {3, 4}
-    assert rows != tasks.mixed_rows([3, 5], [0.25, 0.75], 40, 1) and rows == tasks.mixed_rows(
+    assert rows != data.sample_mixture([3, 5], [0.25, 0.75], 40, 1) and rows == data.sample_mixture(
         [3, 5], [0.25, 0.75], 40, 0
     )
-    assert set(tasks.mixed_rows([3, 5], [0, 1], 20, 0)) == set(range(3, 8))
+    assert set(data.sample_mixture([3, 5], [0, 1], 20, 0)) == set(range(3, 8))
     with pytest.raises(InputError, match="give one to each, 1 in all"):
-        tasks.mixed_rows([3, 5], [0.5, 0.6], 20, 0)
+        data.sample_mixture([3, 5], [0.5, 0.6], 20, 0)
 
 
 def test_planted_answers_and_options():
@@ -210,24 +214,28 @@ def test_planted_answers_and_options():
     sol, twice = asked("q3", "?", "sol", "p1", "currency"), asked("q4", "?", "Quito", "p1")
     lonely = asked("q5", "?", "franc", "p2", "nothing else")
     pool = [lima, chad, sol]
-    planted = tasks.counterfactual([lima, sol, twice, lonely], LAND, pool, 0)
+    planted = data.counterfactual_passages([lima, sol, twice, lonely], LAND, pool, 0)
     assert planted == {"q1": (Passage("Peru", PEOPLE.text.replace("Lima", "N'Djamena")), "N'Djamena")}
     second = Question("q6", "?", ("Lima", "Cuzco"), ("p1",), field="capital")  # its other answer would remain
-    assert tasks.counterfactual([second], LAND, pool, 0) == {}
-    assert tasks.choices([lima, sol], pool, 2, 0) == {"q1": ["Lima", "N'Djamena"]}
+    assert data.counterfactual_passages([second], LAND, pool, 0) == {}
+    assert data.answer_options([lima, sol], pool, 2, 0) == {"q1": ["Lima", "N'Djamena"]}
     # Whole words alone: "3" is no part of another number, nor of a decimal one.
     area, other = asked("q7", "?", "3", "p3", "area"), asked("q8", "?", "7", "p1", "area")
     sea = {**LAND, "p3": Passage("Sea", "Area: 3 sq km of 1,350 in all, 0.3 of it land, 3.5 deep, 3,000 wide; 3.")}
-    planted = tasks.counterfactual([area], sea, [area, other], 0)
+    planted = data.counterfactual_passages([area], sea, [area, other], 0)
     assert planted["q7"][0].text == "Area: 7 sq km of 1,350 in all, 0.3 of it land, 3.5 deep, 3,000 wide; 7."
     # Of questions without a field nobody knows which answers are of the same sort.
     open_ended = [asked("q9", "?", "Lima", "p1", ""), asked("q10", "?", "franc", "p2", "")]
-    assert tasks.counterfactual(open_ended, LAND, open_ended, 0) == tasks.choices(open_ended, open_ended, 2, 0) == {}
-    assert tasks.choices([lima], pool, 3, 0) == {}
+    assert (
+        data.counterfactual_passages(open_ended, LAND, open_ended, 0)
+        == data.answer_options(open_ended, open_ended, 2, 0)
+        == {}
+    )
+    assert data.answer_options([lima], pool, 3, 0) == {}
 
 
 def test_unrelated_texts_are_prose_of_one_length():
-    texts = tasks.unrelated_texts(5, 60, 0)
+    texts = data.unrelated_texts(5, 60, 0)
     assert len({*texts}) == 5 and {len(text.split()) for text in texts} == {60}
-    assert texts == tasks.unrelated_texts(5, 60, 0) != tasks.unrelated_texts(5, 60, 1)
+    assert texts == data.unrelated_texts(5, 60, 0) != data.unrelated_texts(5, 60, 1)
     assert all("`" not in text and "*" not in text for text in texts)

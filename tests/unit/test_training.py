@@ -8,22 +8,30 @@ import checkpoints
 import datasets
 import numpy as np
 import pytest
+from substitution import substitute
 
-from nbutils import cache, formats, generation, models, paths, rag, retrieval, training
-from nbutils.data import Passage
+from nbutils import cache, data, generation, models, paths, rag, retrieval, training
+from nbutils.data import Example, Passage
 from nbutils.errors import InputError
-from nbutils.tasks import Item
-from nbutils.training import Settings
+from nbutils.generation import compiled as compiled_module
+from nbutils.generation import scoring as scoring_module
+from nbutils.models import runtime as runtime_module
+from nbutils.rag import losses as losses_module
+from nbutils.training import TrainingSettings
+from nbutils.training import checkpoints as checkpoints_module
+from nbutils.training import launch as launch_module
+from nbutils.training import loop as loop_module
+from nbutils.training import settings as settings_module
 
 FACTS = {"Chad": "French", "Peru": "sol", "France": "Paris", "Japan": "yen", "Russia": "area", "Faust": "Goethe"}
 CORPUS = {f"p{i}": Passage(title, f"Its largest {word}.") for i, (title, word) in enumerate(FACTS.items())}
 EXAMPLES = [
-    Item(id, f"{title}?", "What is it?", (word,), (id,))
+    Example(id, f"{title}?", "What is it?", (word,), (id,))
     for id, (title, word) in zip(CORPUS, FACTS.items(), strict=True)
 ]
 PROMPTS = [generation.build_prompt("What is it?", passage) for passage in CORPUS.values()]
 ANSWERS = list(FACTS.values())
-SHORT = Settings(
+SHORT = TrainingSettings(
     n_steps=8, batch_size=4, learning_rate=1e-2, encoder_learning_rate=1e-3, lora_rank=4, checkpoint_every=3
 )
 FULL = dataclasses.replace(SHORT, lora_rank=None, learning_rate=1e-3)
@@ -46,8 +54,8 @@ def load(loader, name, dtype="float32", **options):
     import torch
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(models, "pick_device", lambda: "cpu")
-        patch.setattr(models, "pick_dtype", lambda device: getattr(torch, dtype))
+        substitute(patch, runtime_module, "pick_device", lambda: "cpu")
+        substitute(patch, runtime_module, "pick_dtype", lambda device: getattr(torch, dtype))
         return loader(name, **options)
 
 
@@ -90,7 +98,7 @@ def reader(llama, tmp_path_factory):
     """A generator that tells the passages apart: it reads the answer off the passage in its prompt."""
     with pytest.MonkeyPatch.context() as patch:
         use_caches(patch, tmp_path_factory.mktemp("reader"))
-        settings = Settings(n_steps=60, batch_size=6, learning_rate=1e-2, lora_rank=8)
+        settings = TrainingSettings(n_steps=60, batch_size=6, learning_rate=1e-2, lora_rank=8)
         tuned, curves = training.fine_tune(llama, PROMPTS, ANSWERS, settings)
     assert curves["loss"][-1] < 3 < 30 < curves["loss"][0]
     return tuned
@@ -180,7 +188,9 @@ def recall_at_1(index, encoder):
     return np.mean([id in example.gold_passages for id, example in zip(ids[:, 0], EXAMPLES, strict=True)])
 
 
-LEARNING = Settings(n_steps=20, batch_size=6, learning_rate=1e-5, encoder_learning_rate=3e-3, lora_rank=4, decay=False)
+LEARNING = TrainingSettings(
+    n_steps=20, batch_size=6, learning_rate=1e-5, encoder_learning_rate=3e-3, lora_rank=4, decay=False
+)
 
 
 @pytest.mark.parametrize("marginalisation", ["sequence", "token"])
@@ -195,10 +205,13 @@ def test_retrieval_is_learned_without_labels(train, index, encoder, reader, marg
 @pytest.mark.parametrize("fault", ["detached", "shuffled"])
 @pytest.mark.parametrize("marginalisation", ["sequence", "token"])
 def test_retrieval_is_not_learned_when(monkeypatch, train, index, encoder, reader, marginalisation, fault):
-    corpus, logprior = CORPUS, rag.document_logprior
+    corpus, logprior = CORPUS, rag.doc_logprobs
     if fault == "detached":
-        monkeypatch.setattr(
-            rag, "document_logprior", lambda scores, temperature: logprior(scores.detach(), temperature)
+        substitute(
+            monkeypatch,
+            losses_module,
+            "doc_logprobs",
+            lambda scores, temperature: logprior(scores.detach(), temperature),
         )
     else:
         corpus = dict(zip(CORPUS, [*list(CORPUS.values())[1:], CORPUS["p0"]], strict=True))
@@ -219,7 +232,7 @@ def plain_training(generator, settings):
     model = copy.deepcopy(generator.model)
     tuned = dataclasses.replace(generator, model=model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    pairs = generation.tokenise_pairs(generator, PROMPTS, ANSWERS)
+    pairs = generation.tokenize_pairs(generator, PROMPTS, ANSWERS)
     losses = []
     for step in range(settings.n_steps):
         optimizer.param_groups[0]["lr"] = settings.learning_rate * (1 - step / settings.n_steps)
@@ -297,14 +310,14 @@ def test_the_question_encoders_gradient_is_the_loss_s(llama, encoder, index):
 
     import torch
 
-    rows, job = [0, 2, 3, 5], training._Job(None, llama, {"question": encoder}, SHORT, 0, 6, None)
+    rows, job = [0, 2, 3, 5], training.Run(None, llama, {"question": encoder}, SHORT, 0, 6, None)
     found = {}
     for how in ("cut", "whole"):
-        learner = training._trainable_encoder(encoder)
-        generator, _ = training._trainable_generator(job)
+        learner = training.trainable_encoder(encoder)
+        generator, _ = training.trainable_generator(job)
         if how == "cut":
             arguments = (
-                functools.partial(training._search, index),
+                functools.partial(training.search_with_gradients, index),
                 CORPUS,
                 EXAMPLES,
                 None,
@@ -313,16 +326,18 @@ def test_the_question_encoders_gradient_is_the_loss_s(llama, encoder, index):
                 TEMPERATURE,
                 200,
             )
-            training._rag_gradients(*arguments, generator, {"question": learner}, rows, contextlib.nullcontext())
+            training.rag_gradients(*arguments, generator, {"question": learner}, rows, contextlib.nullcontext())
         else:
             batch = [EXAMPLES[row] for row in rows]
-            ids, scores = training._search(index, {"question": learner}, [example.query for example in batch], 3)
+            ids, scores = training.search_with_gradients(
+                index, {"question": learner}, [example.query for example in batch], 3
+            )
             prompts = [
                 [generation.build_prompt(e.question, CORPUS[id]) for id in row]
                 for e, row in zip(batch, ids, strict=True)
             ]
             parts = rag.answer_token_logprobs(generator, prompts, [example.answers[0] for example in batch])
-            (-rag.sequence_logprob(rag.document_logprior(scores, TEMPERATURE), *parts).mean()).backward()
+            (-rag.rag_sequence_logprob(rag.doc_logprobs(scores, TEMPERATURE), *parts).mean()).backward()
         found[how] = {n: p.grad for n, p in learner.model.named_parameters() if p.grad is not None}
     assert found["cut"].keys() == found["whole"].keys() and len(found["cut"]) > 10
     for name, gradient in found["whole"].items():
@@ -339,7 +354,7 @@ def test_gradients_are_clipped_and_their_norms_kept(llama, steps):
 
 
 def test_learning_rates_rise_and_fall(llama, train, steps):
-    settings = Settings(5, 2, learning_rate=0.3, encoder_learning_rate=0.03, warmup_steps=2, lora_rank=2)
+    settings = TrainingSettings(5, 2, learning_rate=0.3, encoder_learning_rate=0.03, warmup_steps=2, lora_rank=2)
     train(llama, settings)
     factors = [1 / 3, 2 / 3, 1, 2 / 3, 1 / 3]
     assert [rates[0] for _, rates in steps] == pytest.approx([0.3 * factor for factor in factors])
@@ -350,14 +365,14 @@ def test_learning_rates_rise_and_fall(llama, train, steps):
 
 
 def test_batches_pass_over_all_examples_before_any_returns():
-    four = Settings(n_steps=6, batch_size=4)
-    drawn = [row for step in range(6) for row in training._batch(8, four, 0, step)]
+    four = TrainingSettings(n_steps=6, batch_size=4)
+    drawn = [row for step in range(6) for row in training.batch_rows(8, four, 0, step)]
     assert sorted(drawn[:8]) == sorted(drawn[8:16]) == sorted(drawn[16:]) == list(range(8))
     assert drawn[:8] != drawn[8:16] and drawn[:8] != sorted(drawn[:8])
-    assert drawn != [row for step in range(6) for row in training._batch(8, four, 1, step)]
-    assert sorted(training._batch(3, dataclasses.replace(four, batch_size=7), 0, 0)[:6]) == [0, 0, 1, 1, 2, 2]
+    assert drawn != [row for step in range(6) for row in training.batch_rows(8, four, 1, step)]
+    assert sorted(training.batch_rows(3, dataclasses.replace(four, batch_size=7), 0, 0)[:6]) == [0, 0, 1, 1, 2, 2]
     in_order = dataclasses.replace(four, shuffle=False)
-    assert [training._batch(6, in_order, 0, step) for step in range(2)] == [[0, 1, 2, 3], [4, 5, 0, 1]]
+    assert [training.batch_rows(6, in_order, 0, step) for step in range(2)] == [[0, 1, 2, 3], [4, 5, 0, 1]]
 
 
 # What is left alone
@@ -397,9 +412,11 @@ def test_compiled_training_is_the_plain_one(request, monkeypatch, tmp_path):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(request.config.cache.mkdir("compiled")))
     base = load(models.load_generator, checkpoints.gemma3(tmp_path / "gemma3", ("sliding_attention",)))
     calls, compile_layers = [], generation.compile_layers
-    monkeypatch.setattr(generation, "compile_layers", lambda generator: calls.append(compile_layers(generator)))
+    substitute(
+        monkeypatch, compiled_module, "compile_layers", lambda generator: calls.append(compile_layers(generator))
+    )
     _, plain = training.fine_tune(base, PROMPTS, ANSWERS, SHORT)
-    monkeypatch.setattr(training, "COMPILE_FROM_WORK", 0)
+    substitute(monkeypatch, loop_module, "COMPILE_FROM_WORK", 0)
     use_caches(monkeypatch, tmp_path / "empty")
     _, compiled = training.fine_tune(base, PROMPTS, ANSWERS, SHORT)
     if calls != [True]:
@@ -488,7 +505,7 @@ def test_weights_in_bfloat16_are_trained_in_float32(tmp_path, train):
         assert min(distance(encoder.model, learned.model), distance(base.model, tuned.model)) > 0
         assert curves["loss"][-1] < curves["loss"][0]
     for folder in (paths.CACHE / "training").iterdir():
-        assert {tensor.dtype for tensor in training._read_state(folder)["tensors"].values()} == {torch.float32}
+        assert {tensor.dtype for tensor in training.read_state(folder)["tensors"].values()} == {torch.float32}
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gemma3", "bart"])
@@ -500,17 +517,17 @@ def test_autograd_does_not_go_below_the_layers_that_are_trained(generators, arch
     base = generators(architecture)
     for lora_layers, expected in ((1, [False, True]), (2, [True, True]), (None, [True, True])):
         settings = dataclasses.replace(SHORT, lora_layers=lora_layers)
-        generator, trained = training._trainable_generator(training._Job(None, base, {}, settings, 0, 1, None))
+        generator, trained = training.trainable_generator(training.Run(None, base, {}, settings, 0, 1, None))
         reached = []
         for layer in generator.model.get_decoder().layers:
             layer.register_forward_hook(functools.partial(note, reached))
-        generation.batch_logprobs(generator, *generation.tokenise_pairs(generator, PROMPTS, ANSWERS)).sum().backward()
+        generation.batch_logprobs(generator, *generation.tokenize_pairs(generator, PROMPTS, ANSWERS)).sum().backward()
         if architecture != "bart":  # there the encoder's top layer reaches all of the decoder
             assert reached == expected
         assert generator.model.get_input_embeddings().weight.grad is None
-        numbers = {name.partition("layers.")[2].split(".")[0] for name in training._parameters(trained)}
+        numbers = {name.partition("layers.")[2].split(".")[0] for name in training.trained_parameters(trained)}
         assert numbers == ({"1"} if lora_layers == 1 else {"0", "1"})
-        assert all("lora_" in name for name in training._parameters(trained))
+        assert all("lora_" in name for name in training.trained_parameters(trained))
 
 
 def test_four_bit_weights_keep_the_adapter_beside_them(generators, tmp_path):
@@ -548,7 +565,7 @@ def interrupted(at):
     """Stop with Ctrl-C before step `at`, then run again; as one that goes on, which `_batch` bears witness to."""
 
     def context(patch, run):
-        batch, asked = training._batch, []
+        batch, asked = training.batch_rows, []
 
         def stopping(n_examples, batch_size, seed, step):
             asked.append(step)
@@ -556,7 +573,7 @@ def interrupted(at):
                 raise KeyboardInterrupt
             return batch(n_examples, batch_size, seed, step)
 
-        patch.setattr(training, "_batch", stopping)
+        substitute(patch, settings_module, "batch_rows", stopping)
         with pytest.raises(KeyboardInterrupt):
             run()
         result = run()
@@ -631,7 +648,7 @@ def test_a_damaged_checkpoint_is_ignored(monkeypatch, capsys, llama, train, dama
 
 def test_a_run_that_was_done_before_is_read_back(monkeypatch, llama, train):
     results = train(llama), training.fine_tune(llama, PROMPTS, ANSWERS, SHORT)
-    monkeypatch.setattr(training, "_train", lambda *job: pytest.fail("it was trained again"))
+    substitute(monkeypatch, loop_module, "train", lambda *job: pytest.fail("it was trained again"))
     require_same(results[0], train(llama))
     require_same(results[1], training.fine_tune(llama, PROMPTS, ANSWERS, SHORT, name="other"))
     with pytest.raises(pytest.fail.Exception):
@@ -645,7 +662,7 @@ def test_everything_that_matters_has_its_own_folder(monkeypatch, tmp_path, gener
         folders.append(job.folder)
         return job.generator, job.encoders, {}
 
-    monkeypatch.setattr(training, "_run", noted)
+    substitute(monkeypatch, launch_module, "carry_out", noted)
     llama = generators("llama")
     ids = np.array([[*CORPUS]] * len(EXAMPLES))
     reordered = retrieval.build_dense(encoder, dict(reversed(CORPUS.items())))
@@ -666,15 +683,17 @@ def test_everything_that_matters_has_its_own_folder(monkeypatch, tmp_path, gener
     ]
     for option in options:
         train(llama, **option)
-    for field, value in dataclasses.asdict(Settings(9, 2, 1, 1, False, 1, False, 1, 2, 3, 1, True, 1, 1)).items():
+    for field, value in dataclasses.asdict(
+        TrainingSettings(9, 2, 1, 1, False, 1, False, 1, 2, 3, 1, True, 1, 1)
+    ).items():
         train(llama, dataclasses.replace(SHORT, **{field: value}))
     train(generators("llama", seed=1))
     train(generators("gemma3"))
     training.fine_tune(llama, PROMPTS, ANSWERS, SHORT)
     training.fine_tune(llama, ANSWERS, PROMPTS, SHORT)
-    monkeypatch.setattr(training, "SOURCES", "changed")
+    substitute(monkeypatch, checkpoints_module, "SOURCES", "changed")
     train(llama)
-    assert len({*folders}) == len(folders) == len(options) + len(dataclasses.fields(Settings)) + 5
+    assert len({*folders}) == len(folders) == len(options) + len(dataclasses.fields(TrainingSettings)) + 5
     train(llama, name="another name")
     assert folders[-1] == folders[-2]
 
@@ -687,10 +706,10 @@ def test_a_loss_that_is_no_number_stops_the_run(monkeypatch, llama, steps):
         asked.append(0)
         return logprobs(*arguments) * (float("nan") if len(asked) == 6 else 1)
 
-    monkeypatch.setattr(generation, "batch_logprobs", failing)
+    substitute(monkeypatch, scoring_module, "batch_logprobs", failing)
     with pytest.raises(InputError, match=r"^step 6 of 8: loss nan, gradient norm nan: lower the learning rate"):
         training.fine_tune(llama, PROMPTS, ANSWERS, SHORT)
-    assert len(steps) == 5 and training._read_state(run_folder())["step"] == 3
+    assert len(steps) == 5 and training.read_state(run_folder())["step"] == 3
     assert not any(tensor.isnan().any() for tensor in saved_tensors().values())
 
 
@@ -706,10 +725,12 @@ def test_other_indexes(llama, encoder, train, description):
 
 def test_passages_that_an_approximate_index_does_not_find_are_left_out(encoder):
     few = retrieval.build_dense(encoder, CORPUS, "IVF6,Flat", 1)
-    ids, scores = training._search(few, {"question": training._trainable_encoder(encoder)}, ["Chad?", "Peru?"], 5)
+    ids, scores = training.search_with_gradients(
+        few, {"question": training.trainable_encoder(encoder)}, ["Chad?", "Peru?"], 5
+    )
     assert ids.shape == scores.shape == (2, 5) and {*ids.ravel()} <= {*CORPUS}
     assert scores.isinf().any() and not scores.isinf().all(1).any()
-    rag.document_logprior(scores, TEMPERATURE).masked_fill(scores.isinf(), 0).sum().backward()
+    rag.doc_logprobs(scores, TEMPERATURE).masked_fill(scores.isinf(), 0).sum().backward()
 
 
 def test_bart_and_dpr_on_records_as_the_hub_has_them(tmp_path, bart, train):
@@ -720,9 +741,9 @@ def test_bart_and_dpr_on_records_as_the_hub_has_them(tmp_path, bart, train):
     }.items():
         (tmp_path / name).mkdir()
         datasets.Dataset.from_list(rows).to_parquet(tmp_path / name / "train.parquet")
-    questions = formats.load_questions(str(tmp_path / "questions"), "train")
-    corpus = formats.load_corpus(str(tmp_path / "wiki"))
-    examples = [Item(question.id, question.text, question.text, question.answers[:1], ()) for question in questions]
+    questions = data.load_questions(str(tmp_path / "questions"), "train")
+    corpus = data.load_corpus(str(tmp_path / "wiki"))
+    examples = [Example(question.id, question.text, question.text, question.answers[:1], ()) for question in questions]
     assert len(examples) >= 5 and [*corpus.values()] == [*CORPUS.values()]
     passages = load(models.load_encoder, checkpoints.dpr(tmp_path / "context", "context"))
     questions = load(models.load_encoder, checkpoints.dpr(tmp_path / "question", "question", seed=1))
@@ -746,7 +767,7 @@ def test_two_processes_train_as_one_does(tmp_path, llama, encoder, train):
     for name, values in one[2].items():
         assert two[2][name] == pytest.approx(values, abs=1e-3), name
     assert distance(one[0].model, two[0].model) < 1e-4 < distance(llama.model, one[0].model)
-    vectors = [retrieval.encode(which, list(FACTS), use_cache=False) for which in (one[1], two[1], encoder)]
+    vectors = [models.encode(which, list(FACTS), use_cache=False) for which in (one[1], two[1], encoder)]
     assert np.abs(vectors[0] - vectors[1]).max() < 1e-4 < np.abs(vectors[0] - vectors[2]).max()
     with pytest.raises(InputError, match=r"^step 2 of 8: loss nan, gradient norm nan: lower the learning rate"):
         training.fine_tune(llama, PROMPTS, ANSWERS, dataclasses.replace(FULL, learning_rate=1e30), n_processes=2)
@@ -757,7 +778,7 @@ def test_two_processes_train_as_one_does(tmp_path, llama, encoder, train):
 
 @pytest.fixture
 def no_work(monkeypatch):
-    monkeypatch.setattr(training, "_run", lambda *job: pytest.fail("training was begun"))
+    substitute(monkeypatch, launch_module, "carry_out", lambda *job: pytest.fail("training was begun"))
 
 
 SOME = np.array([[*CORPUS][:3]] * len(EXAMPLES))
@@ -767,7 +788,7 @@ SOME = np.array([[*CORPUS][:3]] * len(EXAMPLES))
     ("options", "message"),
     [
         ({"examples": []}, "nothing to train on: the list of examples is empty"),
-        ({"examples": [EXAMPLES[0], Item("q", "q", "q", (" \n",), ())]}, "answer number 1 is empty"),
+        ({"examples": [EXAMPLES[0], Example("q", "q", "q", (" \n",), ())]}, "answer number 1 is empty"),
         ({"marginalisation": "passage"}, "marginalisation 'passage' is unknown: use one of sequence, token"),
         ({"temperature": 0.0}, "temperature = 0.0: give a number above 0"),
         ({"temperature": float("nan")}, "temperature = nan"),

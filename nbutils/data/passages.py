@@ -1,0 +1,79 @@
+"""Texts cut into passages, and the passages of a text that hold an answer."""
+
+import re
+from functools import lru_cache
+
+from nbutils.data.schema import Passage
+from nbutils.files import sha256_text
+
+# Chinese and Japanese are written without spaces: each character counts as a word there. What is longer than 60
+# characters elsewhere is no word, and is cut.
+_UNSPACED = "\u3001-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uffef"
+_WORD = re.compile(rf"[{_UNSPACED}]|[^\s{_UNSPACED}]{{1,60}}")
+# Then closing quotation marks and brackets.
+_SENTENCE_END = re.compile(r"[.!?\u2026\u3002\uff01\uff1f][\"'\u201d\u2019)\]]*$")
+_ABBREVIATION = re.compile(r"^\W*((\w\.)+|(Mr|Mrs|Ms|Dr|Prof|Gen|Col|Lt|St|Sr|Jr|No|vs)\.)$")  # "U.S.", "J."
+
+
+def words_of(text: str) -> list[tuple[int, int]]:
+    """(start, end) of each word: what white space separates, or one character of Chinese or Japanese."""
+    return [word.span() for word in _WORD.finditer(text)]
+
+
+def split_text(text: str, max_words: int = 100) -> list[tuple[int, int]]:
+    """(start, end) of the pieces of `text`, each of at most `max_words` words, as `words_of` counts them.
+
+    A piece ends at a sentence end where that is possible, and the pieces are about equally long, so that none is a stub
+    of a few words. A single sentence of more than `max_words` words is cut between words.
+    """
+    words = list(_WORD.finditer(text))
+    if len(words) <= max_words:
+        return [(words[0].start(), words[-1].end())] if words else []
+    n_pieces = -(-len(words) // max_words)
+    target = -(-len(words) // n_pieces)
+    sentences, first = [], 0  # (first word, one past the last word)
+    for i, word in enumerate(words):
+        last = i + 1 == len(words)
+        ends_sentence = (
+            not last
+            and _SENTENCE_END.search(word[0])
+            and not _ABBREVIATION.search(word[0])
+            and not words[i + 1][0][0].islower()
+        )
+        if ends_sentence or last or i + 1 - first == max_words:
+            sentences.append((first, i + 1))
+            first = i + 1
+    pieces = [sentences[0]]
+    for first, end in sentences[1:]:
+        piece_first, piece_end = pieces[-1]
+        if end - piece_first > max_words or piece_end - piece_first >= target:
+            pieces.append((first, end))
+        else:
+            pieces[-1] = (piece_first, end)
+    return [(words[first].start(), words[end - 1].end()) for first, end in pieces]
+
+
+@lru_cache(maxsize=8)  # the questions on one text follow one another
+def cut_passages(title: str, text: str, max_words: int) -> dict[str, tuple[Passage, int, int]]:
+    """Passage id -> (passage, its start and end in `text`), in order."""
+    spans = [(text[start:end], start, end) for start, end in split_text(text, max_words)]
+    return {sha256_text(piece)[:16]: (Passage(title, piece), start, end) for piece, start, end in spans}
+
+
+def gold_pieces(
+    pieces: dict[str, tuple[Passage, int, int]], text: str, answers: list[tuple[str, int | None]]
+) -> list[str]:
+    """Ids of the pieces that hold an answer: where its given start is right, there; else wherever its words occur.
+
+    All of them when no piece does: the answer is in the text in other words, and that is all that is known.
+    """
+    spans = [(start, start + len(a)) for a, start in answers if start is not None and text.startswith(a, start)]
+    gold = [id for id, (_, first, end) in pieces.items() if any(a < end and first < b for a, b in spans)]
+    if not gold:
+        words = re.compile("|".join(rf"(?<!\w){re.escape(a.strip())}(?!\w)" for a, _ in answers), re.IGNORECASE)
+        gold = [id for id, (passage, _, _) in pieces.items() if words.search(passage.text)]
+    return gold or list(pieces)
+
+
+def unique(values: list[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(values))

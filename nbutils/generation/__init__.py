@@ -1,0 +1,24 @@
+"""TODO"""
+
+from nbutils.generation.compiled import call_compiled, compile_layers, gelu_tanh
+from nbutils.generation.continuations import question_batches, score_continuations, tokenize_prompts
+from nbutils.generation.decoding import generate, newline_tokens
+from nbutils.generation.instructions import Instance, instruction_batches, instruction_examples
+from nbutils.generation.prefix import (
+    Prefix,
+    compile_for,
+    copy_cache,
+    decode_step,
+    gather,
+    inference,
+    next_logits,
+    prefill,
+)
+from nbutils.generation.prompts import (
+    build_prompt,
+    concatenated_prompt,
+    instruction_prompt,
+    instruction_templates,
+    passage_prompts,
+)
+from nbutils.generation.scoring import ANSWER_END, answer_logprobs, batch_logprobs, fingerprint, pad, tokenize_pairs

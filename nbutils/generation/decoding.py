@@ -1,0 +1,74 @@
+"""Continuations of prompts: greedy or the best of several beams."""
+
+import functools
+
+from nbutils.cache import cached_json
+from nbutils.errors import InputError
+from nbutils.files import sha256_text
+from nbutils.generation.scoring import fingerprint, max_positions, pad
+from nbutils.models import Generator, batches_by_length
+from nbutils.progress import progress_bar
+
+GENERATION_TOKENS = 16384  # and when generating: a step reads all weights, so it should serve many prompts
+
+
+def generate(
+    generator: Generator, prompts: list[str], max_new_tokens: int = 16, n_beams: int = 1, use_cache: bool = True
+) -> list[str]:
+    """The continuation of each prompt up to the first newline, stripped; greedy, or the best of `n_beams` beams.
+
+    Results are kept by content: the generator's sha256, the prompts and the settings. A model that is being trained
+    has no sha256 of its own yet: pass `use_cache=False`.
+    """
+    if not prompts:
+        raise InputError("nothing to generate: the list of prompts is empty")
+    if not use_cache:
+        return _generate(generator, prompts, max_new_tokens, n_beams)
+    key = sha256_text(fingerprint(generator), f"{max_new_tokens} {n_beams}", *prompts)
+    return cached_json("generations", key, lambda: _generate(generator, prompts, max_new_tokens, n_beams))
+
+
+def _generate(generator: Generator, prompts: list[str], max_new_tokens: int, n_beams: int) -> list[str]:
+    import torch
+
+    model, tokenizer = generator.model, generator.tokenizer
+    prompt_ids = tokenizer(prompts)["input_ids"]
+    ends = [tokenizer.eos_token_id, *([] if generator.seq2seq else newline_tokens(tokenizer))]
+    texts = [""] * len(prompts)
+    lengths = [len(ids) + max_new_tokens for ids in prompt_ids]
+    # An encoder and a decoder count separately.
+    longest = max(max(map(len, prompt_ids)), max_new_tokens) if generator.seq2seq else max(lengths)
+    limit = max_positions(generator)
+    if limit is not None and longest > limit:
+        raise InputError(f"a prompt with its answer takes {longest} tokens, {generator.name} has {limit}: shorten it")
+    with (
+        torch.inference_mode(),
+        torch.compiler.set_stance("force_eager"),  # growing caches would recompile at every step
+        progress_bar(len(prompts), "Generating") as progress,
+    ):
+        for rows in batches_by_length(lengths, GENERATION_TOKENS // n_beams):
+            # Left, so that new tokens follow the prompt; an encoder counts positions from the left, padding included.
+            batch = [prompt_ids[row] for row in rows]
+            inputs, mask = pad(batch, tokenizer.pad_token_id, model.device, left=not generator.seq2seq)
+            output = model.generate(
+                input_ids=inputs,
+                attention_mask=mask,
+                max_new_tokens=max_new_tokens,
+                num_beams=n_beams,
+                do_sample=False,
+                eos_token_id=ends,
+                pad_token_id=tokenizer.pad_token_id,
+            )
+            new_tokens = output if generator.seq2seq else output[:, inputs.shape[1] :]
+            for row, text in zip(rows, tokenizer.batch_decode(new_tokens, skip_special_tokens=True), strict=True):
+                texts[row] = text.strip("\n").split("\n")[0].strip()
+            progress.update(len(rows))
+    return texts
+
+
+@functools.lru_cache(maxsize=2)  # a second or two for a large vocabulary
+def newline_tokens(tokenizer) -> list[int]:
+    """Every token that contains a newline: a model may end its line with one newline or with several in one token."""
+    return [
+        token for token, text in enumerate(tokenizer.batch_decode([[i] for i in range(len(tokenizer))])) if "\n" in text
+    ]

@@ -1,0 +1,61 @@
+"""Prompts, from the texts in `nbutils/prompts/`."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from nbutils.data import Example, Passage, Question
+from nbutils.errors import InputError
+from nbutils.paths import PROMPTS
+
+
+def build_prompt(
+    question: str | None, passage: Passage | None = None, examples: tuple[Question, ...] | list = ()
+) -> str:
+    """The prompt for a question: passage first, then solved examples, then the question (REPLUG's order, RA-DIT's too).
+
+    The texts are `nbutils/prompts/{background,example,question}.txt`. Examples show their first answer. Without a
+    question (None) the prompt asks for a statement, by `prompts/statement.txt`.
+    """
+    background = (
+        "" if passage is None else _filled_template("background", {"title": passage.title, "text": passage.text})
+    )
+    shots = [_filled_template("example", {"question": shot.text, "answer": shot.answers[0]}) for shot in examples]
+    ending = (
+        _filled_template("statement", {}) if question is None else _filled_template("question", {"question": question})
+    )
+    return background + "".join(shots) + ending
+
+
+def _filled_template(name: str, fields: dict[str, str]) -> str:
+    return (PROMPTS / f"{name}.txt").read_text(encoding="utf-8").format_map(fields)
+
+
+def passage_prompts(
+    items: Sequence[Example], ids: np.ndarray | Sequence[Sequence[str]], corpus: dict[str, Passage]
+) -> list[list[str]]:
+    """For each item one prompt per retrieved passage: `ids` (B, K), or lists that may differ in length."""
+    return [
+        [build_prompt(item.question, corpus[id_]) for id_ in row]
+        for item, row in zip(items, ids.tolist() if isinstance(ids, np.ndarray) else ids, strict=True)
+    ]
+
+
+def concatenated_prompt(question: str, passages: Sequence[Passage]) -> str:
+    """One prompt with all passages, the last one's place for the best: `passages` come best first."""
+    rest = "".join(instruction_prompt("", "", passage) for passage in reversed(passages))
+    return rest + build_prompt(question)
+
+
+def instruction_prompt(question: str, wording: str, passage: Passage | None = None) -> str:
+    """The prompt of `generation.build_prompt` with a `wording` in place of its "Question: ... Answer:"."""
+    background = build_prompt(question, passage).removesuffix(build_prompt(question))
+    return background + wording.replace("{question}", question)
+
+
+def instruction_templates(task: str) -> list[str]:
+    """The ways in which a task is put, from `nbutils/prompts/instructions_<task>.txt`; a line "---" divides them."""
+    path = PROMPTS / f"instructions_{task}.txt"
+    if not path.is_file():
+        raise InputError(f"task {task!r} has no wordings: write {path.name}")
+    return path.read_text(encoding="utf-8").removesuffix("\n").split("\n---\n")

@@ -1,0 +1,154 @@
+"""log p(answer | prompt), the same calls for decoder-only and sequence-to-sequence models."""
+
+import functools
+import sys
+
+import numpy as np
+
+from nbutils.cache import cached_json
+from nbutils.errors import InputError
+from nbutils.files import sha256_source, sha256_text
+from nbutils.generation.compiled import COMPILE_FROM_TOKENS, COMPILED_BATCH_STEP, call_compiled, compile_layers
+from nbutils.models import Generator, batches_by_length
+from nbutils.progress import progress_bar
+
+ANSWER_END = "\n\n"  # what stands after an answer in prompts/example.txt: one token in most vocabularies
+BATCH_TOKENS = 2048  # padded tokens a batch when scoring
+
+
+def answer_logprobs(
+    generator: Generator, prompts: list[str], answers: list[str], use_cache: bool = True
+) -> list[np.ndarray]:
+    """log p(y_t | prompt, y_<t) in nats for each token of each answer: a list of (T_i,) arrays.
+
+    The answer ends as it does in a prompt's examples (a blank line for decoder-only models, end of sequence for
+    sequence-to-sequence ones), so that an answer is not favoured for being the beginning of a longer one.
+    Logits are computed at answer positions only. Results are kept by content, see `generate`.
+    Raises InputError for an empty answer or a prompt that does not fit.
+    """
+    _require_pairs(prompts, answers)
+    if not use_cache:
+        return _answer_logprobs(generator, prompts, answers)
+    key = sha256_text(fingerprint(generator), f"logprobs {ANSWER_END!r}", *prompts, "\0", *answers)
+    rows = cached_json("logprobs", key, lambda: [row.tolist() for row in _answer_logprobs(generator, prompts, answers)])
+    return [np.array(row) for row in rows]
+
+
+def _answer_logprobs(generator: Generator, prompts: list[str], answers: list[str]) -> list[np.ndarray]:
+    import torch
+
+    prompt_ids, answer_ids = tokenize_pairs(generator, prompts, answers)
+    lengths = [len(p) + len(a) for p, a in zip(prompt_ids, answer_ids, strict=True)]
+    if sum(lengths) >= COMPILE_FROM_TOKENS:
+        compile_layers(generator)
+    results: list[np.ndarray] = [np.empty(0)] * len(prompts)
+    with torch.inference_mode(), progress_bar(len(prompts), "Scoring answers") as progress:
+        for rows in batches_by_length(lengths, BATCH_TOKENS):
+            batch = [prompt_ids[row] for row in rows], [answer_ids[row] for row in rows]
+            flat = batch_logprobs(generator, *batch)
+            ends = np.cumsum([len(answer_ids[row]) for row in rows])
+            for row, values in zip(rows, np.split(flat.float().cpu().numpy(), ends[:-1]), strict=True):
+                results[row] = values
+            progress.update(len(rows))
+    return results
+
+
+def batch_logprobs(generator: Generator, prompt_ids: list[list[int]], answer_ids: list[list[int]]):
+    """log p of every answer token of a batch, concatenated in order, (sum of T_i,), as a tensor with gradients.
+
+    Decoder-only: the hidden states of the answer positions are gathered into one matrix before the output layer,
+    which for a vocabulary of 262,144 costs more than the transformer itself.
+    """
+    import torch
+
+    model, device = generator.model, generator.model.device
+    labels = torch.tensor([token for ids in answer_ids for token in ids], device=device)
+    if generator.seq2seq:
+        inputs, mask = pad(prompt_ids, generator.tokenizer.pad_token_id, device)
+        targets, targets_mask = pad(answer_ids, generator.tokenizer.pad_token_id, device)
+        shifted = torch.full_like(targets, model.config.decoder_start_token_id)
+        shifted[:, 1:] = targets[:, :-1]
+        logits = model(input_ids=inputs, attention_mask=mask, decoder_input_ids=shifted).logits  # (B, T, V)
+        logits = logits[targets_mask.bool()]
+    else:
+        # The last answer token predicts nothing that is scored: leave it out.
+        sequences = [p + a[:-1] for p, a in zip(prompt_ids, answer_ids, strict=True)]
+        inputs, _ = pad(sequences, generator.tokenizer.pad_token_id, device, COMPILED_BATCH_STEP)
+        # Padding stands on the right, where a causal model does not look: without a mask attention skips half its work.
+        hidden = model.get_decoder()(input_ids=inputs, use_cache=False).last_hidden_state
+        rows = [row for row, ids in enumerate(answer_ids) for _ in ids]
+        columns = [len(p) - 1 + t for p, a in zip(prompt_ids, answer_ids, strict=True) for t in range(len(a))]
+        logits = model.get_output_embeddings()(hidden[rows, columns])  # (sum T_i, D) -> (sum T_i, V)
+        cap = getattr(model.config, "final_logit_softcapping", None)
+        logits = logits if cap is None else cap * torch.tanh(logits / cap)
+    return call_compiled(generator, _label_logprobs, logits, labels)
+
+
+def _label_logprobs(logits, labels):
+    """log softmax of each row of logits (n, V) at its label (n,), in float32."""
+    logits = logits.float()
+    return logits.gather(-1, labels[:, None])[:, 0] - logits.logsumexp(-1)
+
+
+def tokenize_pairs(
+    generator: Generator, prompts: list[str], answers: list[str]
+) -> tuple[list[list[int]], list[list[int]]]:
+    """Token ids of prompts and of answers, each answer with its ending token.
+
+    Decoder-only: the answer is tokenised as it would be generated, after a space, and ends with a blank line.
+    """
+    tokenizer = generator.tokenizer
+    prompt_ids = tokenizer(prompts)["input_ids"]
+    if generator.seq2seq:
+        answer_ids = tokenizer(text_target=answers)["input_ids"]
+    else:
+        answer_ids = tokenizer([f" {answer}{ANSWER_END}" for answer in answers], add_special_tokens=False)["input_ids"]
+    if not all(prompt_ids):
+        raise InputError(f"prompt number {prompt_ids.index([])} is empty: there is nothing to continue")
+    limit = max_positions(generator)
+    longest = max(len(p) + len(a) for p, a in zip(prompt_ids, answer_ids, strict=True))
+    if limit is not None and longest > limit:
+        raise InputError(f"a prompt with its answer has {longest} tokens, {generator.name} takes {limit}: shorten it")
+    return prompt_ids, answer_ids
+
+
+def pad(sequences: list[list[int]], pad_token_id: int, device, step: int = 1, left: bool = False):
+    """Token ids (B, T) and attention mask (B, T), padded to the longest, rounded up to a multiple of `step`."""
+    import torch
+
+    width = -(-max(map(len, sequences)) // step) * step
+    ids = torch.full((len(sequences), width), pad_token_id)
+    mask = torch.zeros_like(ids)
+    for row, sequence in enumerate(sequences):
+        columns = slice(width - len(sequence), width) if left else slice(len(sequence))
+        ids[row, columns] = torch.tensor(sequence)
+        mask[row, columns] = 1
+    return ids.to(device), mask.to(device)
+
+
+def fingerprint(generator: Generator) -> str:
+    """What the numbers depend on besides the texts: weights, precision, device, libraries, and this module's code."""
+    import torch
+    import transformers
+
+    model = generator.model
+    quantized = getattr(model, "is_quantized", False)
+    libraries = f"torch {torch.__version__} transformers {transformers.__version__}"
+    return f"{generator.sha256} {model.dtype} quantized={quantized} {model.device.type} {libraries} {_code_sha256()}"
+
+
+@functools.cache
+def _code_sha256() -> str:
+    return sha256_source(sys.modules[__name__])
+
+
+def max_positions(generator: Generator) -> int | None:
+    return getattr(generator.model.config, "max_position_embeddings", None)
+
+
+def _require_pairs(prompts: list[str], answers: list[str]) -> None:
+    if not prompts or len(prompts) != len(answers):
+        raise InputError(f"{len(prompts)} prompts and {len(answers)} answers: give one answer to each prompt")
+    for number, answer in enumerate(answers):
+        if not answer.strip():
+            raise InputError(f"answer number {number} is empty: there is nothing to score")

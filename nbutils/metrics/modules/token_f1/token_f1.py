@@ -1,0 +1,41 @@
+"""Token F1 of SQuAD (Rajpurkar et al. 2016): words shared by prediction and answer, the best of the answers.
+
+F1 = 2 P R / (P + R) over the normalised words as a multiset. As in SQuAD 2.0's script, two texts of which one has no
+word left score 1 if both have none, else 0.
+"""
+
+from collections import Counter
+
+import datasets
+import evaluate
+
+from nbutils.metrics import check_answers, normalize_answer
+
+
+class TokenF1(evaluate.Metric):
+    def _info(self):
+        return evaluate.MetricInfo(
+            description=__doc__,
+            citation="",
+            inputs_description="predictions: list of strings; references: for each one, the list of accepted answers.",
+            features=datasets.Features(
+                {"predictions": datasets.Value("string"), "references": datasets.Sequence(datasets.Value("string"))}
+            ),
+        )
+
+    def _compute(self, predictions, references):
+        """{"token_f1": mean over examples, "scores": one F1 per example}."""
+        check_answers(predictions, references)
+        scores = [
+            max(f1(normalize_answer(prediction).split(), normalize_answer(answer).split()) for answer in answers)
+            for prediction, answers in zip(predictions, references, strict=True)
+        ]
+        return {"token_f1": sum(scores) / len(scores), "scores": scores}
+
+
+def f1(predicted, accepted):
+    """Harmonic mean of precision and recall of two lists of words, as multisets."""
+    if not predicted or not accepted:
+        return float(predicted == accepted)
+    shared = sum((Counter(predicted) & Counter(accepted)).values())
+    return 2 * shared / (len(predicted) + len(accepted))

@@ -1,0 +1,61 @@
+"""Every global switch of the libraries below: device, precision, memory, compilation, noise."""
+
+import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+def pick_device() -> str:
+    """`cuda`, `mps` or `cpu`: the fastest that this machine has."""
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def pick_dtype(device: str):
+    """bfloat16 where the hardware multiplies it (AVX512-BF16 or AMX, or a GPU that has it), float32 elsewhere."""
+    import torch
+
+    if device == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    if device == "cpu" and multiplies_bfloat16(torch.cpu.get_capabilities()):
+        return torch.bfloat16
+    return torch.float32
+
+
+def multiplies_bfloat16(capabilities) -> bool:
+    """True for a CPU with bfloat16 instructions; without them bfloat16 is emulated and slower than float32."""
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "amx_tile", "bf16"))
+
+
+def keep_freed_memory() -> None:
+    """Let this process reuse the memory that tensors free (glibc; elsewhere nothing happens).
+
+    glibc gives every large block back to the system and asks for it again, page by page, at the next operation: a
+    fifth of the time of scoring and of generating on a CPU.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return
+    trim_threshold, mmap_max = -1, -4  # M_TRIM_THRESHOLD, M_MMAP_MAX of malloc.h
+    mallopt(mmap_max, 0)
+    mallopt(trim_threshold, 2**31 - 1)
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """No progress bars and no advice from transformers while it loads or converts: neither belongs in a notebook."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()

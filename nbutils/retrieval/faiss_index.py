@@ -1,0 +1,143 @@
+"""What faiss is asked for: indexes from its own descriptions, checked, trained, filled, kept."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from nbutils import paths
+from nbutils.errors import InputError
+from nbutils.files import atomic_path, sha256_source
+from nbutils.models import SHARD_SIZE
+
+EXACT = "Flat"  # faiss's name for exact search
+EF_CONSTRUCTION = 200  # candidates while an HNSW graph is built, as in DPR's own indexer
+
+
+def index_bytes(n: int, width: int, index: str = EXACT) -> int:
+    """Memory in bytes of a finished index over `n` vectors of `width` numbers: codes, ids, links, centroids."""
+    empty = _empty_index(index, width)
+    ivf = _faiss().try_extract_index_ivf(empty)
+    if ivf:
+        position_and_id = 16
+        return n * (ivf.code_size + position_and_id) + ivf.nlist * width * 4
+    if hasattr(empty, "hnsw"):
+        codes = _faiss().downcast_index(empty.storage).code_size
+        # 4 bytes a link: all of the ground level, and of the upper ones those of the few vectors that are there.
+        ground, upper = (empty.hnsw.nb_neighbors(level) for level in (0, 1))
+        level_and_offset = 12
+        return n * (codes + 4 * ground + 4 * upper // (upper - 1) + level_and_offset)
+    return n * empty.code_size
+
+
+def _faiss():
+    import torch  # noqa: F401, I001  before faiss: the other order loads two OpenMP runtimes and can crash
+    import faiss
+
+    return faiss
+
+
+def _empty_index(index: str, width: int):
+    """The index that faiss makes of its description: inner product, no vectors, not trained."""
+    faiss = _faiss()
+    try:
+        empty = faiss.index_factory(width, index, faiss.METRIC_INNER_PRODUCT)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[0].rpartition(": ")[2]
+        raise InputError(f"index {index!r} is none that faiss can make over {width} numbers ({reason})") from error
+    if hasattr(empty, "hnsw"):
+        empty.hnsw.efConstruction = EF_CONSTRUCTION
+    elif not faiss.try_extract_index_ivf(empty) and not hasattr(empty, "code_size"):
+        raise InputError(f"index {index!r} is not supported: use Flat, IVF<lists>,<codes>, HNSW<links> or SQ8")
+    return empty
+
+
+def check_index(n: int, width: int, index: str, search_effort: int | None) -> None:
+    """InputError for an index that cannot be built over `n` vectors here."""
+    empty = _empty_index(index, width)
+    ivf = _faiss().try_extract_index_ivf(empty)
+    if ivf and n < ivf.nlist:
+        raise InputError(f"index {index!r} has {ivf.nlist} lists for {n} passages: take fewer, or index='{EXACT}'")
+    if ivf or hasattr(empty, "hnsw"):
+        parameter = "nprobe, the lists that are looked into" if ivf else "efSearch, the candidates that are kept"
+        if search_effort is None or search_effort < 1:
+            raise InputError(f"index {index!r} is approximate: give search_effort ({parameter}) of at least 1")
+    growth = 1 if index == EXACT else 1.25  # some arrays are copied while they grow
+    beside = width * 4 * (SHARD_SIZE if empty.is_trained else SHARD_SIZE + _n_training(empty, n))
+    needed, free = growth * index_bytes(n, width, index) + min(beside, n * width * 8), _free_memory()
+    if needed > free:
+        raise InputError(
+            f"index {index!r} over {n} passages needs {needed / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free: "
+            "lower n_passages, or take an index with smaller codes, such as 'IVF65536,SQ8'"
+        )
+
+
+def _free_memory() -> int:
+    """Bytes of memory that this machine can still give."""
+    import psutil
+
+    return psutil.virtual_memory().available
+
+
+def _n_training(empty, n: int) -> int:
+    """How many vectors an index is trained on; faiss asks for at least 39 a list, and warns below."""
+    ivf = _faiss().try_extract_index_ivf(empty)
+    return min(n, max(65_536, 64 * ivf.nlist if ivf else 0))
+
+
+def fill_index(index: str, width: int, vectors: Callable[[], Iterator[np.ndarray]], n: int, seed: int):
+    """The index over `n` vectors, which each call of `vectors` yields shard by shard."""
+    faiss_index = _empty_index(index, width)
+    if not faiss_index.is_trained:
+        sample = _sample(vectors(), n, _n_training(faiss_index, n), seed)
+        try:
+            faiss_index.train(sample)
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[0].rpartition(": ")[2]
+            raise InputError(f"index {index!r} cannot be trained on {len(sample)} vectors ({reason})") from error
+    flat = _faiss().downcast_index(faiss_index.storage) if hasattr(faiss_index, "hnsw") else faiss_index
+    if hasattr(flat, "codes"):  # reserved at once: grown shard by shard it would be copied, twice in memory
+        flat.codes.resize(n * flat.code_size)
+        flat.codes.resize(0)
+    for shard in vectors():
+        faiss_index.add(shard)
+    ivf = _faiss().try_extract_index_ivf(faiss_index)
+    if ivf:
+        ivf.make_direct_map()  # so that vectors can be read back by their position, as those of the others
+    return faiss_index
+
+
+def _sample(shards: Iterator[np.ndarray], n: int, size: int, seed: int) -> np.ndarray:
+    """`size` of the `n` vectors, drawn by `seed`, in order."""
+    rows = np.sort(np.random.default_rng(seed).choice(n, size, replace=False))
+    start, chosen = 0, []
+    for shard in shards:
+        inside = rows[(rows >= start) & (rows < start + len(shard))]
+        chosen.append(shard[inside - start])
+        start += len(shard)
+    return np.concatenate(chosen)
+
+
+def kept_index(key: str, build: Callable):
+    """The index stored under `key`, built and stored when it is missing or unreadable."""
+    faiss = _faiss()
+    path = paths.CACHE / "indexes" / f"{key}.faiss"
+    if path.is_file():
+        try:
+            return faiss.read_index(str(path))
+        except RuntimeError:
+            pass  # damaged: built again
+    faiss_index = build()
+    with atomic_path(path) as temporary:
+        faiss.write_index(faiss_index, str(temporary))
+    return faiss_index
+
+
+def set_search_effort(faiss_index, search_effort: int | None) -> None:
+    ivf = _faiss().try_extract_index_ivf(faiss_index)
+    if ivf:
+        ivf.nprobe = search_effort
+    elif hasattr(faiss_index, "hnsw"):
+        faiss_index.hnsw.efSearch = search_effort
+
+
+INDEX_CODE = sha256_source(_empty_index, _n_training, fill_index, _sample)

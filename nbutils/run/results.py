@@ -1,0 +1,101 @@
+"""What becomes of an executed notebook: accepted, cleaned and put in place of earlier results, or kept as failed."""
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from nbutils import paths
+from nbutils.files import atomic_path, write_text
+from nbutils.run.failures import NotebookFailed
+from nbutils.run.notebook import display_path, is_own_code
+
+
+def read_executed(executed: Path, scratch: Path, scale: str) -> object:
+    """The executed notebook (nbformat's node), when every code cell ran and there is a record in `scratch`.
+
+    Raises NotebookFailed otherwise.
+    """
+    import nbformat
+
+    notebook = nbformat.read(executed, as_version=4)
+    slug = executed.stem
+    for number, cell in enumerate((cell for cell in notebook.cells if is_own_code(cell)), start=1):
+        if cell.source.strip() and cell.execution_count is None:
+            raise NotebookFailed(f"{slug}: ended early, cell {number} did not run (does a cell before it exit?)")
+    if not (paths.results_dir(slug, scale, scratch) / "record.json").exists():
+        raise NotebookFailed(f"{slug}: wrote no {scale}/{slug}/record.json into out_dir (record.save() is missing?)")
+    return notebook
+
+
+def strip(notebook: object, keep_injected: bool) -> str:
+    """The executed notebook as a file's text, without papermill's metadata, times and injected cell.
+
+    Code cells are numbered from 1 again. `keep_injected` keeps the cell that shows which parameters were given, less
+    the temporary folder. Changes `notebook`.
+    """
+    import nbformat
+
+    cells = []
+    count = 0
+    for cell in notebook.cells:
+        for trace in ("papermill", "execution"):
+            cell.metadata.pop(trace, None)
+        if not cell.metadata.get("tags"):  # papermill adds an empty list
+            cell.metadata.pop("tags", None)
+        if cell.cell_type == "code" and not is_own_code(cell):
+            if not keep_injected:
+                continue
+            cell.id = "injected-parameters"  # papermill's is random
+            lines = cell.source.splitlines()
+            cell.source = "\n".join(line for line in lines if not line.startswith("out_dir = "))
+        if cell.cell_type == "code" and cell.execution_count is not None:
+            count += 1
+            cell.execution_count = count
+            for output in cell.outputs:
+                if "execution_count" in output:
+                    output["execution_count"] = count
+        cells.append(cell)
+    notebook.cells = cells
+    for trace in ("papermill", "widgets"):
+        notebook.metadata.pop(trace, None)
+    notebook.metadata.get("language_info", {}).pop("version", None)
+    return nbformat.writes(notebook) + "\n"
+
+
+def refuse_private_paths(slug: str, text: str, private: Iterable[str]) -> None:
+    """Refuse a notebook that shows a path of this machine: it would differ on the next one, or the next run.
+
+    Raises NotebookFailed when one of the `private` parts is in the notebook's `text`.
+    """
+    for part in private:
+        if part in text:
+            at = text[: text.index(part)].count('"cell_type"')
+            raise NotebookFailed(f"{slug}: cell {at} (of all cells) shows the path {part!r}; print names only")
+
+
+def publish(slug: str, scratch: Path, scale: str, results: Path, key: dict, text: str | None) -> None:
+    """Complete the folder that the notebook wrote below `scratch`, and put it in place of the earlier `results`.
+
+    `key` is the freshness key; `text` the notebook that goes into the folder, None when it goes elsewhere.
+    """
+    written = paths.results_dir(slug, scale, scratch)
+    (written / "run.json").write_text(json.dumps(key, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    if text is not None:
+        (written / f"{slug}.ipynb").write_text(text, encoding="utf-8")
+    with atomic_path(results) as temporary:
+        os.replace(written, temporary)
+
+
+def keep_failed(executed: Path, results: Path) -> str:
+    """Keep what ran of a failed notebook; returns the end of the message that says where."""
+    import nbformat
+
+    if not executed.exists():
+        return ""
+    target = results / f"{executed.stem}.failed.ipynb"
+    try:
+        write_text(target, strip(nbformat.read(executed, as_version=4), keep_injected=True))
+    except (OSError, ValueError):  # a full disk, or a notebook cut off by one
+        return "; what ran could not be kept"
+    return f"; what ran is in {display_path(target)}"

@@ -1,0 +1,46 @@
+"""How long and how fast to train, and which weights; the batches and rates that follow from it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+MARGINALIZATIONS = ("sequence", "token")
+TOWERS = ("question", "passage")  # encoders that training may move
+History = dict[str, list[float]]  # one value a step
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How long and how fast to train, and which weights."""
+
+    n_steps: int
+    batch_size: int  # examples a step, all processes together
+    learning_rate: float = 3e-4  # of the generator
+    encoder_learning_rate: float = 3e-5  # of the question encoder
+    shuffle: bool = True  # False: batches are taken in the order of the examples
+    warmup_steps: int = 0  # linear
+    decay: bool = True  # then linear to zero; False: constant
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    lora_rank: int | None = 16  # None: all weights of the generator
+    lora_layers: int | None = None  # so many top layers (of encoder and decoder, where there are two); None: all
+    dropout: bool = False  # True: at the checkpoint's own rates
+    batch_tokens: int = 4096  # padded tokens of one forward pass; a step takes as many passes as it needs
+    checkpoint_every: int = 50  # steps
+
+
+def batch_rows(n_examples: int, settings: TrainingSettings, seed: int, step: int) -> list[int]:
+    """Row numbers of a step's batch: one pass over the examples, shuffled or not, after the other, cut into batches."""
+    places = range(step * settings.batch_size, (step + 1) * settings.batch_size)
+    if not settings.shuffle:
+        return [place % n_examples for place in places]
+    passes = {place // n_examples for place in places}
+    orders = {number: np.random.default_rng([seed, number]).permutation(n_examples) for number in passes}
+    return [int(orders[place // n_examples][place % n_examples]) for place in places]
+
+
+def rate_factor(settings: TrainingSettings, step: int) -> float:
+    """Share of the full learning rate at a step (from 0): linear warm-up, then linear decay."""
+    if step < settings.warmup_steps:
+        return (step + 1) / (settings.warmup_steps + 1)
+    return (settings.n_steps - step) / (settings.n_steps - settings.warmup_steps) if settings.decay else 1.0
