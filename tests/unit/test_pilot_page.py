@@ -1,9 +1,11 @@
 """The pilot on a folder: the page, what it refuses before any work, and its command line; small random checkpoints."""
 
+import html
 import re
 import subprocess
 import sys
 from dataclasses import replace
+from html.parser import HTMLParser
 
 import checkpoints
 import numpy as np
@@ -11,10 +13,11 @@ import pytest
 from substitution import substitute
 
 from nbutils import __main__ as cli
-from nbutils import costs, data, decision, paths, pilot, pilot_page
+from nbutils import data, paths, pilot
 from nbutils.data import Dataset, Passage, Question
 from nbutils.errors import InputError
 from nbutils.models import load as load_module
+from nbutils.pilot import flops, measure
 from nbutils.presets import load_preset
 from nbutils.retrieval import dense as dense_module
 
@@ -49,46 +52,103 @@ def preset(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def made(preset, tmp_path_factory):
-    """The page of a small folder, its findings, and what was said meanwhile."""
-    place, said = tmp_path_factory.mktemp("made"), []
+    """The page of a small folder, its findings, and the lines printed meanwhile."""
+    place, lines = tmp_path_factory.mktemp("made"), []
     folder_of(place / "mine", long_passage=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pilot, "seconds_a_query", lambda parts, items, system: 0.5)
-        advice = pilot_page.make_page(
-            place / "mine", place / "page.html", preset, decision.Needs(), costs.Prices(), say=said.append
+        patch.setattr(measure, "seconds_per_query", lambda shared, items, system: 0.5)
+        recommendation = pilot.make_page(
+            place / "mine", place / "page.html", preset, pilot.Requirements(), pilot.Prices(), log=lines.append
         )
-        found = pilot_page.measure(data.read_folder(place / "mine"), preset, say=lambda line: None)
-    return (place / "page.html").read_text(encoding="utf-8"), found, advice, said
+        findings = pilot.run_pilot(data.read_folder(place / "mine"), preset, log=lambda line: None)
+    return (place / "page.html").read_text(encoding="utf-8"), findings, recommendation, lines
 
 
 def test_the_page_shows_all_systems_and_loads_nothing(made):
-    page, _, advice, said = made
+    page, _, recommendation, lines = made
     for system in pilot.SYSTEMS:
         assert f"<td>{system}</td>" in page
-    assert (advice.system or decision.TOO_LITTLE) in page
+    assert (recommendation.system or pilot.TOO_LITTLE_DATA) in page
     assert page.count('src="data:image/png;base64,') == page.count("<img") == 3
     assert not re.search(r"(?:src|href)=\"(?!data:)|<script|https?://", page)
     assert "&lt;b&gt;Mali" in page and "<b>Mali" not in page
     assert "1 of 7 passages have more than 150 words" in page
-    assert "12 test questions" in page and len(said) >= 8
+    assert "12 test questions" in page and len(lines) >= 8
+
+
+class Cells(HTMLParser):
+    """The cells of the tables of a page, by the class of the table: {class: [[text of each cell] of each row]}."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.tables, self.in_cell = {}, False
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        if tag == "table":
+            self.rows = self.tables.setdefault(dict(attributes)["class"], [])
+        elif tag == "tr":
+            self.rows.append([])
+        elif tag in ("td", "th"):
+            self.in_cell = True
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag):
+        if tag in ("td", "th"):
+            self.in_cell = False
+
+    def handle_data(self, text):
+        if self.in_cell:
+            self.rows[-1][-1] += text
+
+
+def faults_of_page(page):
+    """What stands where a number belongs and is none, and Python objects that were written as they are."""
+    number = r"-?\d[\d,]*(\.\d+)?(e[+-]\d+)?"
+    head, *rows = Cells(page).tables["numbers"]
+    faults = [text for text in ("built-in method", " object at 0x") if text in page]
+    faults += [f"{len(row)} cells" for row in rows if len(row) != len(head)]
+    for _, right, *cells in rows:
+        faults += [] if re.fullmatch(rf"{number} \[{number}, {number}\]", right) else [right]
+        faults += [cell for cell in cells if not re.fullmatch(number, cell)]
+    return faults
+
+
+def test_every_cell_holds_its_number(made):
+    page, findings, _, _ = made
+    assert faults_of_page(page) == []
+    head, *rows = Cells(page).tables["numbers"]
+    assert [row[0] for row in rows] == list(pilot.SYSTEMS)
+    costs = pilot.costs_by_system(
+        findings.query_flops[findings.generator], findings.training_flops, findings.index_update_flops,
+        findings.index_bytes, findings.n_train, pilot.Prices(),
+    )  # fmt: skip
+    columns = {name: i for i, name in enumerate(head)}
+    for row in rows:
+        assert float(row[columns["an update"]]) == pytest.approx(costs[row[0]].update, rel=0.1)
+        assert float(row[columns["the start"]]) == pytest.approx(costs[row[0]].start, rel=0.1)
+    # Planted faults: a method in place of the entry of its name, a cell that is empty, a cell too few.
+    cell = f"<td>{rows[-1][columns['an update']]}</td>"
+    for wrong in (f"<td>{html.escape(str({}.update))}</td>", "<td></td>", ""):
+        assert faults_of_page(page.replace(cell, wrong))
 
 
 def test_everything_is_measured_on_the_same_questions(made):
-    _, found, _, _ = made
-    assert len(found.test) == found.n_train == 12
+    _, findings, _, _ = made
+    assert len(findings.test_questions) == findings.n_train == 12
     for what in ("right", "in its source", "tokens", "unsupported"):
-        assert {len(values) for values in found.scores[what].values()} == {12} and list(found.scores[what]) == list(
-            pilot.SYSTEMS
-        )
-    assert set(found.queries) == {found.generator, *costs.LARGER}
-    mine, larger = found.queries[found.generator], found.queries["Llama-3.1-8B"]
+        assert {len(values) for values in findings.scores[what].values()} == {12} and list(
+            findings.scores[what]
+        ) == list(pilot.SYSTEMS)
+    assert set(findings.query_flops) == {findings.generator, *pilot.LARGER_MODELS}
+    mine, larger = findings.query_flops[findings.generator], findings.query_flops["Llama-3.1-8B"]
     assert all(larger[system] > mine[system] > 0 for system in pilot.SYSTEMS)
     assert mine["RAG"] > mine["fine-tuned + RAG"] > mine["fine-tuned"]
-    assert found.trainings["fine-tuned + RAG"] > found.trainings["fine-tuned"] > 0
+    assert findings.training_flops["fine-tuned + RAG"] > findings.training_flops["fine-tuned"] > 0
 
 
 def test_opinions_have_numbers_and_verdicts(made):
-    rows = {row["question"]: row for row in pilot_page.opinions(made[1])}
+    rows = {row["question"]: row for row in pilot.opinions(made[1])}
     assert rows["Short prompts?"]["verdict"] == "reproduced"
     assert rows["Behaviour or style?"]["verdict"] == rows["Data mostly dynamic?"]["verdict"] == "not measured"
     assert all("n = 12" in row["here"] for row in rows.values() if row["verdict"] != "not measured")
@@ -96,65 +156,65 @@ def test_opinions_have_numbers_and_verdicts(made):
 
 def test_equal_answers_to_a_few_questions_decide_no_opinion(made):
     right = {system: np.zeros(4) for system in pilot.SYSTEMS}  # resamples of which are all equal
-    rows = pilot_page.opinions(replace(made[1], scores={**made[1].scores, "right": right}))
+    rows = pilot.opinions(replace(made[1], scores={**made[1].scores, "right": right}))
     verdicts = {row["question"]: row["verdict"] for row in rows}
     assert verdicts["Both together?"] == verdicts["Training data available?"] == "inconclusive"
 
 
 def test_better_answers_change_the_advice(made):
     """Planted: one system is right always, and then another."""
-    found = made[1]
+    findings = made[1]
     for system in ("RAG", "fine-tuned"):
         right = {name: np.full(200, float(name == system)) for name in pilot.SYSTEMS}
-        planted = replace(found, scores={**found.scores, "right": right})
-        advice = pilot_page.advise(planted, decision.Needs(updates_per_month=0), costs.Prices())
-        assert advice.system == system
-    assert pilot_page.advise(planted, decision.Needs(sources=True), costs.Prices()).excluded.keys() == {
+        planted = replace(findings, scores={**findings.scores, "right": right})
+        recommendation = pilot.recommend_from_findings(planted, pilot.Requirements(updates_per_month=0), pilot.Prices())
+        assert recommendation.system == system
+    assert pilot.recommend_from_findings(planted, pilot.Requirements(sources=True), pilot.Prices()).excluded.keys() == {
         "prompting",
         "fine-tuned",
     }
 
 
 def test_questions_without_gold_passages_and_splits_will_do(preset, tmp_path, monkeypatch):
-    monkeypatch.setattr(pilot, "seconds_a_query", lambda parts, items, system: 0.5)
+    monkeypatch.setattr(measure, "seconds_per_query", lambda shared, items, system: 0.5)
     folder_of(tmp_path / "open", n_questions=8, gold=False, splits=False)
-    pilot_page.make_page(tmp_path / "open", tmp_path / "page.html", preset, decision.Needs(), costs.Prices(), say=str)
+    pilot.make_page(tmp_path / "open", tmp_path / "page.html", preset, pilot.Requirements(), pilot.Prices(), log=str)
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "The data name too few questions of one kind (8 test, 0 training)" in page and "no gold passages" in page
-    assert decision.TOO_LITTLE in page
+    assert pilot.TOO_LITTLE_DATA in page
 
 
 def test_one_passage_will_do(preset, tmp_path, monkeypatch):
-    monkeypatch.setattr(pilot, "seconds_a_query", lambda parts, items, system: 0.5)
+    monkeypatch.setattr(measure, "seconds_per_query", lambda shared, items, system: 0.5)
     questions = [Question(f"q{n}", f"Question {n}?", ("Lima",), ("p",)) for n in range(8)]
     data.write_folder(tmp_path / "one", Dataset("one", {"p": Passage("Peru", "Its capital is Lima.")}, questions))
-    pilot_page.make_page(tmp_path / "one", tmp_path / "page.html", preset, decision.Needs(), costs.Prices(), say=str)
+    pilot.make_page(tmp_path / "one", tmp_path / "page.html", preset, pilot.Requirements(), pilot.Prices(), log=str)
     assert "nothing for a retriever to learn" in (tmp_path / "page.html").read_text(encoding="utf-8")
 
 
 def test_the_split_is_kept_or_drawn():
     named = [Question(f"q{i}", f"{i}?", ("y",), (), split=("train", "test")[i % 2]) for i in range(20)]
-    test, train, notes = pilot_page.split(named, 5, 100, 0)
+    test, train, notes = pilot.split_questions(named, 5, 100, 0)
     assert len(test) == 5 and len(train) == 10 and notes == []
     assert {q.split for q in test} == {"test"} and {q.split for q in train} == {"train"}
     unnamed = [replace(q, split="test") for q in named]
-    test, train, notes = pilot_page.split(unnamed, 100, 100, 0)
+    test, train, notes = pilot.split_questions(unnamed, 100, 100, 0)
     assert (
         {q.id for q in test} | {q.id for q in train} == {q.id for q in named}
         and not {*test} & {*train}
         and len(notes) == 1
     )
-    assert pilot_page.split(unnamed, 100, 100, 1)[0] != test
+    assert pilot.split_questions(unnamed, 100, 100, 1)[0] != test
 
 
 def test_questions_of_one_passage_stand_on_one_side():
     """A model that was trained on one wording has seen the answer to the other."""
     questions = [Question(f"q{i}", f"Wording {i}?", ("y",), (f"p{i // 3}",)) for i in range(60)]
-    test, train, notes = pilot_page.split(questions, 100, 100, 0)
+    test, train, notes = pilot.split_questions(questions, 100, 100, 0)
     assert len(test) == len(train) == 30 and len(notes) == 1
     assert not {q.gold_passages for q in test} & {q.gold_passages for q in train}
     same = [Question(f"q{i}", ("Who?", "where?")[i % 2], ("y",), ()) for i in range(20)]
-    test, train, _ = pilot_page.split(same, 100, 100, 0)
+    test, train, _ = pilot.split_questions(same, 100, 100, 0)
     assert not {q.text for q in test} & {q.text for q in train}
     # A question of two passages ties together the questions of each, and a large group does not end the filling.
     two = [
@@ -163,12 +223,12 @@ def test_questions_of_one_passage_stand_on_one_side():
     ]
     two += [Question(f"r{i}", f"Of one {i}?", ("y",), ("large",)) for i in range(50)]
     for seed in range(5):
-        test, train, notes = pilot_page.split(two, 100, 100, seed)
+        test, train, notes = pilot.split_questions(two, 100, 100, seed)
         read, tested = ({p for q in side for p in q.gold_passages} for side in (train, test))
         assert len(notes) == 1 and not read & tested
         assert min(len(test), len(train)) >= 40
     one = [replace(question, gold_passages=("p",)) for question in questions]
-    test, train, notes = pilot_page.split(one, 100, 100, 0)
+    test, train, notes = pilot.split_questions(one, 100, 100, 0)
     assert len(test) == len(train) == 30 and "may have seen the answers" in notes[1]
 
 
@@ -182,7 +242,7 @@ def no_models(monkeypatch):
 
 
 def test_an_encoder_of_unknown_cost_is_refused_before_anything_is_encoded(preset, tmp_path, monkeypatch):
-    real = costs.shape_of
+    real = flops.shape_of
 
     def shape_of(config):
         if config.model_type == "bert":
@@ -193,10 +253,10 @@ def test_an_encoder_of_unknown_cost_is_refused_before_anything_is_encoded(preset
         raise AssertionError("passages were encoded before the encoder was checked")
 
     folder_of(tmp_path / "mine")
-    monkeypatch.setattr(costs, "shape_of", shape_of)
+    monkeypatch.setattr(flops, "shape_of", shape_of)
     substitute(monkeypatch, dense_module, "build_dense", fail)
     with pytest.raises(InputError, match="does not know bert"):
-        pilot_page.measure(data.read_folder(tmp_path / "mine"), preset, say=str)
+        pilot.run_pilot(data.read_folder(tmp_path / "mine"), preset, log=str)
 
 
 def call(monkeypatch, capsys, *arguments):
@@ -250,7 +310,7 @@ def test_bad_options_are_refused_in_one_line(no_models, tmp_path, monkeypatch, c
 
 
 def test_the_command_line_writes_the_page(preset, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(pilot, "seconds_a_query", lambda parts, items, system: 0.5)
+    monkeypatch.setattr(measure, "seconds_per_query", lambda shared, items, system: 0.5)
     monkeypatch.setattr(
         "nbutils.presets.load_preset",
         lambda notebook, scale, chosen: replace(preset, n_questions=chosen["n_questions"]),
@@ -274,11 +334,11 @@ def test_fifty_thousand_passages_fit_in_memory(tmp_path):
     ]
     data.write_folder(tmp_path / "large", Dataset("large", corpus, questions))
     code = (
-        "import resource, sys; from nbutils import costs, decision, pilot_page, presets\n"
+        "import resource, sys; from nbutils import pilot, presets\n"
         "generator, encoder, folder, out = sys.argv[1:]\n"
         "models = {'generator': generator, 'question_encoder': encoder, 'passage_encoder': encoder}\n"
         "preset = presets.load_preset('08_rag_or_finetune', 'smoke', models)\n"
-        "pilot_page.make_page(folder, out, preset, decision.Needs(), costs.Prices())\n"
+        "pilot.make_page(folder, out, preset, pilot.Requirements(), pilot.Prices())\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)"
     )
     command = [sys.executable, "-c", code, *names, str(tmp_path / "large"), str(tmp_path / "page.html")]

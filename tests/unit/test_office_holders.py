@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from nbutils import factbook, leaders, metrics
-from nbutils.data import Passage
+from nbutils import metrics
+from nbutils.data import Passage, factbook, office_holders
 from nbutils.errors import InputError
+from nbutils.text import contains_exactly, contains_words, slugify
 
 HEADER = "country,office,name_2015,since_2015,name_2025,since_2025,changed,independent\n"
 ALBANIA = "Albania,chief of state,Bujar Nishani,2012,Bajram Begaj,2022,true,true\n"
@@ -16,7 +17,7 @@ GOOD = HEADER + ALBANIA + "Albania,head of government,Edi Rama,2013,Edi Rama,201
 
 @pytest.fixture(scope="module")
 def offices():
-    return leaders.load_leaders()
+    return office_holders.load_office_holders()
 
 
 @pytest.fixture(scope="module")
@@ -26,13 +27,13 @@ def corpus():
 
 @pytest.fixture(scope="module")
 def questions(offices):
-    return {year: leaders.leader_questions(offices, year) for year in leaders.YEARS}
+    return {year: office_holders.office_holder_questions(offices, year) for year in office_holders.YEARS}
 
 
 def load(tmp_path, text):
     path = tmp_path / "leaders.csv"
     path.write_text(text, encoding="utf-8")
-    return leaders.load_leaders(path)
+    return office_holders.load_office_holders(path)
 
 
 # The file
@@ -46,7 +47,7 @@ def test_the_file_has_enough_changed_offices_and_controls(offices):
 
 def test_a_good_file_loads(tmp_path):
     president, minister = load(tmp_path, GOOD)
-    assert president == leaders.Office(
+    assert president == office_holders.Office(
         "Albania", "chief of state", "Bujar Nishani", 2012, "Bajram Begaj", 2022, True, True
     )
     assert (president.holder(2015), president.since(2025)) == ("Bujar Nishani", 2022)
@@ -86,17 +87,17 @@ def test_a_malformed_file_is_refused(tmp_path, old, new, message):
 
 def test_what_is_no_file_or_no_text_is_refused(tmp_path):
     with pytest.raises(InputError, match="no file"):
-        leaders.load_leaders(tmp_path / "leaders.csv")
+        office_holders.load_office_holders(tmp_path / "leaders.csv")
     (tmp_path / "leaders.csv").write_bytes(GOOD.replace("Edi", "\xc9di").encode("latin-1"))
     with pytest.raises(InputError, match="UTF-8"):
-        leaders.load_leaders(tmp_path / "leaders.csv")
+        office_holders.load_office_holders(tmp_path / "leaders.csv")
 
 
 # Passages and questions
 
 
 def test_a_passage_names_every_office_of_its_country(offices):
-    passages = {year: leaders.leader_passages(offices, year) for year in leaders.YEARS}
+    passages = {year: office_holders.office_holder_passages(offices, year) for year in office_holders.YEARS}
     albania = passages[2015]["leaders-albania"]
     assert (albania.title, albania.text) == (
         "Albania",
@@ -106,7 +107,7 @@ def test_a_passage_names_every_office_of_its_country(offices):
     assert passages[2025]["leaders-angola"].text.count("Joao Manuel Goncalves Lourenco (since 2017)") == 2
     assert passages[2015].keys() == passages[2025].keys() and len(passages[2015]) == 235
     with pytest.raises(InputError, match="2020"):
-        leaders.leader_passages(offices, 2020)
+        office_holders.office_holder_passages(offices, 2020)
 
 
 def test_questions_are_the_same_in_both_years_but_for_their_answers(offices, questions):
@@ -124,22 +125,22 @@ def test_questions_are_the_same_in_both_years_but_for_their_answers(offices, que
 
 
 def test_every_answer_stands_in_its_gold_passage(offices, questions):
-    for year in leaders.YEARS:
-        passages = leaders.leader_passages(offices, year)
+    for year in office_holders.YEARS:
+        passages = office_holders.office_holder_passages(offices, year)
         for question in questions[year]:
-            assert factbook.occurs(question.answers[0], passages[question.gold_passages[0]].text)
+            assert contains_exactly(passages[question.gold_passages[0]].text, question.answers[0])
 
 
 def test_splits_are_those_of_the_factbook(questions):
     split_of = {country.title: country.split for country in factbook.countries()}
-    countries = {factbook.slugify(title): split for title, split in split_of.items()}
+    countries = {slugify(title): split for title, split in split_of.items()}
     for question in questions[2015]:
         assert question.split == countries[question.gold_passages[0].removeprefix("leaders-")]
     assert {question.split for question in questions[2015]} == {"train", "dev", "test"}
 
 
 def test_short_forms_are_accepted_where_no_other_holder_has_them(questions):
-    answers = {year: {question.id: question.answers for question in questions[year]} for year in leaders.YEARS}
+    answers = {year: {question.id: question.answers for question in questions[year]} for year in office_holders.YEARS}
     assert answers[2025]["leaders-united-states-chief_of_state"] == ("Donald J. Trump", "Donald Trump", "Trump")
     assert answers[2025]["leaders-philippines-chief_of_state"][1:] == ("Ferdinand Marcos", "Marcos")
     assert answers[2025]["leaders-angola-chief_of_state"][1:] == ("Joao Lourenco", "Lourenco")
@@ -155,7 +156,7 @@ def test_short_forms_are_accepted_where_no_other_holder_has_them(questions):
 
 def test_an_unknown_country_is_refused(offices):
     with pytest.raises(InputError, match="no country 'Atlantis'"):
-        leaders.leader_questions([replace(offices[0], country="Atlantis")], 2015)
+        office_holders.office_holder_questions([replace(offices[0], country="Atlantis")], 2015)
 
 
 # The swapped corpus
@@ -170,13 +171,13 @@ def told(offices, questions, corpus):
     return [
         question.id
         for office, question in zip(offices, questions, strict=True)
-        if office.changed and any(factbook.contains(texts[office.country], answer) for answer in question.answers)
+        if office.changed and any(contains_words(texts[office.country], answer) for answer in question.answers)
     ]
 
 
 def test_swapping_cuts_exactly_what_the_factbook_says_of_its_offices(offices, corpus):
-    passages = leaders.leader_passages(offices, 2015)
-    swapped = leaders.swap(corpus, passages)
+    passages = office_holders.office_holder_passages(offices, 2015)
+    swapped = office_holders.swap_office_holders(corpus, passages)
     left = [passage.text for id_, passage in swapped.items() if id_ not in passages]
     assert not any(re.search(r"(?i)(?:chief of state|head of government):", text) for text in left)
     assert all(swapped[id_] == passage for id_, passage in passages.items())
@@ -195,8 +196,10 @@ def test_swapping_cuts_exactly_what_the_factbook_says_of_its_offices(offices, co
 
 
 def test_only_the_swapped_passages_tell_who_holds_an_office(offices, corpus, questions):
-    plain = leaders.swap(corpus, leaders.leader_passages(offices, 2015))
-    clean = leaders.swap(leaders.without_mentions(corpus, offices), leaders.leader_passages(offices, 2015))
+    plain = office_holders.swap_office_holders(corpus, office_holders.office_holder_passages(offices, 2015))
+    clean = office_holders.swap_office_holders(
+        office_holders.without_mentions(corpus, offices), office_holders.office_holder_passages(offices, 2015)
+    )
     # Planted fault: nothing swapped, so that nearly every country still says who holds its offices in 2025.
     assert len(told(offices, questions[2025], corpus)) > 370
     # Histories name 72 of the 387 in 2025, 80 in 2015: allowed, and cut by without_mentions.
@@ -214,7 +217,7 @@ def test_without_mentions_cuts_sentences_and_nothing_else(offices):
         "office": Passage("Albania", "Chief of state: President Bajram Begaj (since 2022). Capital: Tirana."),
         "only": Passage("Albania", "Background (continued): Edi RAMA leads it."),
     }
-    clean = leaders.without_mentions(corpus, offices)
+    clean = office_holders.without_mentions(corpus, offices)
     assert clean["history"].text == "Background: Founded in 1912. voters were few. Capital: Tirana."
     assert clean["other"] is corpus["other"] and clean["office"] == corpus["office"]
     assert "only" not in clean
@@ -227,12 +230,12 @@ def test_swapping_leaves_other_passages_alone(offices):
         "b": Passage("Albania", "Chief of state: X. Head of government (continued): Z."),
         "c": Passage("Peru", "Background: installed a new head of government: nobody."),
     }  # fmt: skip
-    passages = leaders.leader_passages(offices, 2015)
-    swapped = leaders.swap(corpus, passages)
+    passages = office_holders.office_holder_passages(offices, 2015)
+    swapped = office_holders.swap_office_holders(corpus, passages)
     assert swapped["a"].text == "Suffrage: universal. Legislature: Parliament; note: small."
     assert swapped["c"] is corpus["c"]
     assert "b" not in swapped and len(swapped) == 2 + len(passages)
     with pytest.raises(InputError, match="'leaders-afghanistan' is in the corpus already"):
-        leaders.swap(swapped, passages)
+        office_holders.swap_office_holders(swapped, passages)
     with pytest.raises(InputError, match="tells of no office holder"):
-        leaders.swap({"c": corpus["c"]}, passages)
+        office_holders.swap_office_holders({"c": corpus["c"]}, passages)

@@ -11,17 +11,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nbutils import factbook, paths
-from nbutils.data import Passage, Question
+from nbutils import paths
+from nbutils.data.factbook import countries, load_tables, with_article
+from nbutils.data.schema import Passage, Question
 from nbutils.errors import InputError
-from nbutils.factbook_fields import LEAVES, sentences
+from nbutils.text import normalize, padded_words, sentences, slugify
 
 YEARS = (2015, 2025)
 OFFICES = ("chief of state", "head of government")
 COLUMNS = ("country", "office", "name_2015", "since_2015", "name_2025", "since_2025", "changed", "independent")
 
-_LABELS = "|".join(re.escape(leaf.label) for leaf in sorted(LEAVES, key=lambda leaf: -len(leaf.label)))
-_ITEM_START = re.compile(rf"(?<!\S)(?=(?:{_LABELS})(?: \(continued\))?: )")
 _OFFICE_ITEM = re.compile(r"(?:Chief of state|Head of government)(?: \(continued\))?: ")
 _PARTICLES = frozenset(("al", "bin", "da", "de", "del", "den", "der", "dos", "el", "la", "le", "van", "von"))
 
@@ -52,7 +51,7 @@ def _checked(year: int) -> int:
     return year
 
 
-def load_leaders(path: Path | None = None) -> list[Office]:
+def load_office_holders(path: Path | None = None) -> list[Office]:
     """Every office of `data/leaders.csv` (or of `path`), in the order of the file.
 
     Raises InputError with file and line for a missing or unknown column, an empty cell, an office that is not one of
@@ -104,7 +103,7 @@ def _office(where: str, row: Mapping[str, str]) -> Office:
     return Office(**{**values, "changed": row["changed"] == "true", "independent": row["independent"] == "true"})
 
 
-def leader_passages(offices: Sequence[Office], year: int) -> dict[str, Passage]:
+def office_holder_passages(offices: Sequence[Office], year: int) -> dict[str, Passage]:
     """{id: passage}, one for each country, that names the holders of its offices in `year` as the Factbook does.
 
     An id ("leaders-albania") is the same in both years. Raises InputError for a year that is not one of YEARS.
@@ -119,7 +118,7 @@ def leader_passages(offices: Sequence[Office], year: int) -> dict[str, Passage]:
     }
 
 
-def leader_questions(offices: Sequence[Office], year: int) -> list[Question]:
+def office_holder_questions(offices: Sequence[Office], year: int) -> list[Question]:
     """One question an office, Lewis's template "Who is {position}?": "Who is the head of government of Albania?".
 
     Text, id and gold passage are the same in both years, the answers are those of `year`. The split is that of the
@@ -132,7 +131,7 @@ def leader_questions(offices: Sequence[Office], year: int) -> list[Question]:
     """
     splits = _splits()
     people = {name for office in offices for name in (office.name_2015, office.name_2025)}
-    words_of = {name: set(factbook.normalise(name).split()) for name in people}
+    words_of = {name: set(normalize(name).split()) for name in people}
     questions = []
     for office in offices:
         if office.country not in splits:
@@ -141,7 +140,7 @@ def leader_questions(offices: Sequence[Office], year: int) -> list[Question]:
         others = [words for person, words in words_of.items() if person != name]
         answers = [name]
         for form in _short_forms(name):
-            if not any(set(factbook.normalise(form).split()) <= words for words in others):
+            if not any(set(normalize(form).split()) <= words for words in others):
                 answers.append(form)
         answers += [_without_accents(answer) for answer in answers]
         passage = _passage_id(office.country)
@@ -149,7 +148,7 @@ def leader_questions(offices: Sequence[Office], year: int) -> list[Question]:
         questions.append(
             Question(
                 id=f"{passage}-{field}",
-                text=f"Who is the {office.office} of {factbook.with_article(office.country)}?",
+                text=f"Who is the {office.office} of {with_article(office.country)}?",
                 answers=tuple(dict.fromkeys(answers)),
                 gold_passages=(passage,),
                 kind="fact",
@@ -161,7 +160,7 @@ def leader_questions(offices: Sequence[Office], year: int) -> list[Question]:
     return questions
 
 
-def swap(corpus: Mapping[str, Passage], passages: Mapping[str, Passage]) -> dict[str, Passage]:
+def swap_office_holders(corpus: Mapping[str, Passage], passages: Mapping[str, Passage]) -> dict[str, Passage]:
     """The Factbook's `corpus` with what it tells of present office holders replaced by `passages`.
 
     The items "Chief of state: ..." and "Head of government: ..." are cut out of the passages, also of countries that
@@ -175,7 +174,7 @@ def swap(corpus: Mapping[str, Passage], passages: Mapping[str, Passage]) -> dict
     swapped: dict[str, Passage] = {}
     n_cut = 0
     for id_, passage in corpus.items():
-        items = _ITEM_START.split(passage.text)
+        items = _item_start().split(passage.text)
         kept = [item for item in items if not _OFFICE_ITEM.match(item)]
         if len(kept) == len(items):
             swapped[id_] = passage
@@ -191,14 +190,14 @@ def swap(corpus: Mapping[str, Passage], passages: Mapping[str, Passage]) -> dict
 def without_mentions(corpus: Mapping[str, Passage], offices: Sequence[Office]) -> dict[str, Passage]:
     """`corpus` without the sentences in which a country's own passages name someone who held one of its `offices`.
 
-    A country's history tells of many presidents, of 2015 and of today: cut both, then `swap`, and only the swapped
+    A country's history tells of many presidents, of 2015 and of today: cut both, then swap, and only the swapped
     passages name them. A name counts with its short forms, whatever its case. The items about present holders, which
-    `swap` replaces, stay. Passages without such a name are the same objects as before.
+    `swap_office_holders` replaces, stay. Passages without such a name are the same objects as before.
     """
     needles: dict[str, set[str]] = {}
     for office in offices:
         for name in (office.name_2015, office.name_2025):
-            forms = {f" {factbook.normalise(form)} " for form in (name, *_short_forms(name))}
+            forms = {padded_words(form) for form in (name, *_short_forms(name))}
             needles.setdefault(office.country, set()).update(forms)
     kept: dict[str, Passage] = {}
     for id_, passage in corpus.items():
@@ -206,14 +205,21 @@ def without_mentions(corpus: Mapping[str, Passage], offices: Sequence[Office]) -
         if not named(passage.text):
             kept[id_] = passage
             continue
-        items = [item if _OFFICE_ITEM.match(item) else _cut(item, named) for item in _ITEM_START.split(passage.text)]
+        items = [item if _OFFICE_ITEM.match(item) else _cut(item, named) for item in _item_start().split(passage.text)]
         if text := " ".join(item.strip() for item in items if item):
             kept[id_] = Passage(passage.title, text)
     return kept
 
 
+@functools.cache
+def _item_start() -> re.Pattern:
+    """Matches before every item of a passage ("Capital: ...")."""
+    labels = sorted((leaf.label for leaf in load_tables().leaves), key=lambda label: -len(label))
+    return re.compile(rf"(?<!\S)(?=(?:{'|'.join(map(re.escape, labels))})(?: \(continued\))?: )")
+
+
 def _names_one(text: str, needles: set[str]) -> bool:
-    text = f" {factbook.normalise(text)} "
+    text = padded_words(text)
     return any(needle in text for needle in needles)
 
 
@@ -225,13 +231,13 @@ def _cut(item: str, named: Callable[[str], bool]) -> str:
 
 
 def _passage_id(country: str) -> str:
-    return f"leaders-{factbook.slugify(country)}"
+    return f"leaders-{slugify(country)}"
 
 
 @functools.cache
 def _splits() -> dict[str, str]:
     """{country: split}, of all countries: a smaller Factbook holds each in the same split. Reading it takes 1.5 s."""
-    return {country.title: country.split for country in factbook.countries()}
+    return {country.title: country.split for country in countries()}
 
 
 def _short_forms(name: str) -> list[str]:

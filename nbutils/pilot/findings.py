@@ -1,0 +1,208 @@
+"""A pilot on one data set: the five systems trained, asked and measured."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from nbutils import data, metrics, models, retrieval
+from nbutils.data import Dataset, Example, Passage, Question, words_of
+from nbutils.pilot import flops, measure, trainings
+from nbutils.pilot.costs import Cost, Prices, costs_by_system
+from nbutils.pilot.recommendation import Recommendation, Requirements, recommend
+from nbutils.pilot.split import split_questions
+from nbutils.pilot.systems import RAG_SYSTEMS, SYSTEMS, Answers, SharedModels, answer, count_answer_tokens, count_tokens
+from nbutils.presets import RagOrFinetune
+from nbutils.training import TrainingSettings
+
+MAX_PASSAGE_WORDS = 150  # that are searched and read
+SHORT_ANSWER_WORDS = 5  # longer ones are scored by token F1
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was measured on one data set."""
+
+    name: str
+    generator: str
+    n_passages: int
+    n_train: int
+    metric: str  # how answers are scored
+    test_questions: list[Question]
+    answers: dict[str, Answers]
+    scores: dict[str, dict[str, np.ndarray]]  # what -> system -> (n,)
+    query_flops: dict[str, dict[str, float]]  # model -> system -> FLOPs of a mean query
+    training_flops: dict[str, float]  # system -> FLOPs
+    index_update_flops: float  # of encoding every passage
+    index_bytes: float
+    seconds: dict[str, float]  # system -> a question, asked alone, here
+    notes: list[str] = field(default_factory=list)
+
+
+def run_pilot(dataset: Dataset, preset: RagOrFinetune, seed: int = 0, log: Callable[[str], None] = print) -> Findings:
+    """The five systems, trained and asked; `log` gets a line after each stage."""
+    start = time.perf_counter()
+
+    def done(what: str) -> None:
+        log(f"{time.perf_counter() - start:6.0f} s  {what}")
+
+    test, train, notes = split_questions(dataset.questions, preset.n_questions, preset.n_train, seed)
+    corpus, truncated = _truncate_passages(dataset.corpus)
+    test_items, train_items = data.question_items(test), data.question_items(train, max_words=30)
+    shared, training_flops = _train(corpus, train, train_items, preset, seed, done)
+    answers = {}
+    for systems in (["prompting"], ["fine-tuned"], ["RAG", "RAG, tuned retriever"], ["fine-tuned + RAG"]):
+        answers |= answer(shared, test_items, systems)
+        done(f"{' and '.join(systems)}: {len(test_items)} questions answered")
+    answers = {system: answers[system] for system in SYSTEMS}
+    seconds = {system: measure.seconds_per_query(shared, test_items[:4], system) for system in SYSTEMS}
+    answer_words = np.median([len(question.answers[0].split()) for question in test])
+    metric = "exact_match" if answer_words <= SHORT_ANSWER_WORDS else "token_f1"
+    generator, encoder = shared.generators["untuned"], shared.question_encoders["frozen"]
+    sample = [retrieval.passage_text(corpus[id_]) for id_ in [*corpus][:: max(1, len(corpus) // 200)]]
+    index_update_flops = measure.encoding_flops(encoder, sample) / len(sample) * len(corpus)
+    index_bytes = retrieval.index_bytes(len(corpus), models.embedding_dim(encoder), preset.index)
+    done("measured")
+    if len(corpus) == 1:
+        notes.append("One passage: there was nothing for a retriever to learn.")
+    return Findings(
+        name=dataset.name,
+        generator=generator.name,
+        n_passages=len(corpus),
+        n_train=len(train_items),
+        metric=metric,
+        test_questions=test,
+        answers=answers,
+        scores=_scores(metric, test_items, answers, shared),
+        query_flops=_query_flops(test_items, answers, shared),
+        training_flops=training_flops,
+        index_update_flops=index_update_flops,
+        index_bytes=index_bytes,
+        seconds=seconds,
+        notes=notes + truncated,
+    )
+
+
+def _truncate_passages(corpus: Mapping[str, Passage]) -> tuple[dict[str, Passage], list[str]]:
+    """The first `MAX_PASSAGE_WORDS` words of each passage, and a note if that cut any."""
+    truncated, n_cut = {}, 0
+    for id_, passage in corpus.items():
+        words = words_of(passage.text)
+        is_long = len(words) > MAX_PASSAGE_WORDS
+        n_cut += is_long
+        end = words[MAX_PASSAGE_WORDS - 1][1] if is_long else None
+        truncated[id_] = Passage(passage.title, passage.text[:end])
+    if not n_cut:
+        return truncated, []
+    return truncated, [
+        f"{n_cut:,} of {len(corpus):,} passages have more than {MAX_PASSAGE_WORDS} words: the rest was not read, "
+        "split them into shorter passages."
+    ]
+
+
+def _train(
+    corpus: dict[str, Passage],
+    questions: Sequence[Question],
+    items: Sequence[Example],
+    preset: RagOrFinetune,
+    seed: int,
+    done: Callable[[str], None],
+) -> tuple[SharedModels, dict[str, float]]:
+    """The systems, and the FLOPs of their trainings. `items` are the training `questions` with shorter answers."""
+    generator = models.load_generator(preset.generator, preset.quantize)
+    flops.shape_of(generator.model.config)  # its error comes before long work, as the encoder's below
+    encoder, passage_encoder = models.load_encoder(preset.question_encoder), models.load_encoder(preset.passage_encoder)
+    flops.shape_of(encoder.model.config)
+    done("models loaded")
+    index = retrieval.build_dense(passage_encoder, corpus, preset.index, preset.search_effort, seed)
+    done(f"{len(corpus):,} passages indexed")
+    n_docs, n_candidates = (min(n, len(corpus)) for n in (preset.n_docs, preset.n_candidates))
+    settings = TrainingSettings(
+        preset.tuning_steps, preset.batch_size, preset.lr_generator, lora_rank=preset.lora_rank,
+        lora_layers=preset.lora_layers, warmup_steps=preset.warmup_steps, batch_tokens=preset.batch_tokens,
+    )  # fmt: skip
+    retriever_settings = replace(
+        settings, n_steps=preset.retriever_steps, batch_size=preset.batch_retriever,
+        encoder_learning_rate=preset.lr_encoder,
+    )  # fmt: skip
+    closed_book, _ = trainings.train_closed_book(generator, items, settings, seed)
+    done(f"fine-tuned on {len(items)} questions")
+    ids = retrieval.search_dense(index, encoder, [item.query for item in items], n_docs)[0].tolist()
+    reading, _ = trainings.train_with_passages(generator, items, ids, corpus, settings, seed)
+    done("fine-tuned on the same with passages")
+    tuned = encoder
+    if n_candidates > 1:
+        tuned, _ = trainings.train_retriever(
+            generator, encoder, index, corpus, items, n_candidates, retriever_settings, preset.temperature,
+            preset.lsr_temperature, seed,
+        )  # fmt: skip
+        done("retriever tuned")
+    lengths = count_answer_tokens(generator.tokenizer, [item.answers[0] for item in items])
+    longest = int(np.clip(np.percentile(lengths, 95) + 2, 4, 32))
+    solved = [replace(question, answers=item.answers) for question, item in zip(questions, items, strict=True)]
+    shared = SharedModels(
+        generators={"untuned": generator, "closed-book": closed_book, "reading": reading},
+        question_encoders={"frozen": encoder, "tuned": tuned},
+        index=index,
+        corpus=corpus,
+        examples=tuple(solved[: preset.n_examples]),
+        n_docs=n_docs,
+        temperature=preset.temperature,
+        max_new_tokens=longest,
+    )
+    return shared, measure.training_flops_by_system(
+        generator, encoder, items, ids, corpus, settings, n_candidates, retriever_settings
+    )
+
+
+def _query_flops(items: Sequence[Example], answers: Mapping[str, Answers], shared: SharedModels) -> dict:
+    """{model: {system: FLOPs of a mean query}}, of the generator and of larger models with as many tokens."""
+    generator, encoder = shared.generators["untuned"], shared.question_encoders["frozen"]
+    question_tokens = int(np.mean(count_tokens(encoder.tokenizer, [item.query for item in items])))
+    searched = len(shared.corpus), models.embedding_dim(encoder)
+    means: dict[str, dict[str, float]] = {}
+    for model, shape in {generator.name: flops.shape_of(generator.model.config), **flops.LARGER_MODELS}.items():
+        for system, of_system in answers.items():
+            encoder_shape = flops.shape_of(encoder.model.config) if system in RAG_SYSTEMS else None
+            per_query = measure.flops_per_query(of_system, shape, encoder_shape, question_tokens, *searched)
+            means.setdefault(model, {})[system] = float(per_query.mean())
+    return means
+
+
+def _scores(metric: str, items: Sequence[Example], answers: Mapping[str, Answers], shared: SharedModels) -> dict:
+    """{what: {system: (n,)}}: right answers, answers in the source that is shown, and those in no gold passage."""
+    accepted, corpus = [item.answers for item in items], shared.corpus
+    # A closed-book answer is given a source too: what the frozen retriever finds for the question.
+    queries = [item.query for item in items]
+    frozen = shared.question_encoders["frozen"]
+    shown = retrieval.search_dense(shared.index, frozen, queries, shared.n_docs)[0].tolist()
+    scores: dict[str, dict[str, np.ndarray]] = {"right": {}, "in its source": {}, "tokens": {}}
+    for system, of_system in answers.items():
+        scores["right"][system] = metrics.answer_scores(metric, of_system.texts, accepted)
+        sources = of_system.sources if system in RAG_SYSTEMS else shown
+        scores["in its source"][system] = measure.has_answer(of_system.texts, sources, corpus)
+        scores["tokens"][system] = measure.tokens_per_query(of_system)
+    if all(item.gold_passages for item in items):
+        gold = [item.gold_passages for item in items]
+        scores["unsupported"] = {
+            system: 1 - measure.has_answer(of_system.texts, gold, corpus) for system, of_system in answers.items()
+        }
+    return scores
+
+
+def costs_from_findings(findings: Findings, prices: Prices, model: str | None = None) -> dict[str, Cost]:
+    """{system: its cost}, with the pilot's own generator, or another model of which the FLOPs were extrapolated."""
+    return costs_by_system(
+        findings.query_flops[model or findings.generator],
+        findings.training_flops,
+        findings.index_update_flops,
+        findings.index_bytes,
+        findings.n_train,
+        prices,
+    )
+
+
+def recommend_from_findings(findings: Findings, requirements: Requirements, prices: Prices) -> Recommendation:
+    """What the rule says of these findings."""
+    return recommend(findings.scores["right"], costs_from_findings(findings, prices), requirements, RAG_SYSTEMS)
