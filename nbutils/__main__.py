@@ -207,7 +207,7 @@ def pilot(
     from nbutils.pilot import Prices, Requirements, make_page
     from nbutils.presets import load_preset
 
-    chosen = {"n_questions": questions, "generator": generator, "question_encoder": encoder, "passage_encoder": encoder}
+    chosen = {"n_questions": questions, "generator": generator, "encoder": encoder}
     preset = load_preset("08_rag_or_finetune", "tiny", chosen)
     requirements = Requirements(queries_per_day, updates_per_month, sources, value_per_answer=worth)
     prices = Prices(hour=hour, flops=flops, example=example, release=release)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = ROOT / "notebooks"
-CLAIMS = NOTEBOOKS / "claims.yaml"
+CLAIMS = NOTEBOOKS / "claims"  # one file a notebook, NN.yaml
 FIGURES = ROOT / "figures"
 DATA = ROOT / "data"
 CACHE = DATA / "cache"

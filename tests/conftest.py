@@ -1,6 +1,7 @@
 """What several test files need: a stand-in for the repository, and small notebooks made in code."""
 
 import os
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -44,6 +45,25 @@ def write_notebook():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(nbformat.writes(v4.new_notebook(cells=cells, metadata=metadata)) + "\n", encoding="utf-8")
         return path
+
+    return write
+
+
+@pytest.fixture
+def write_claims(project, monkeypatch):
+    """Function text -> its claims in the project's notebooks/claims/, a file a notebook."""
+    from nbutils import paths
+
+    folder = project.notebooks / "claims"
+    folder.mkdir()
+    monkeypatch.setattr(paths, "CLAIMS", folder)
+
+    def write(text):
+        files = {}
+        for claim in re.findall(r"(?ms)^\d\d\..*?(?=^\d\d\.|\Z)", text):
+            files[claim[:2]] = files.get(claim[:2], "") + claim
+        for number, claims in files.items():
+            (folder / f"{number}.yaml").write_text(claims, encoding="utf-8")
 
     return write
 

@@ -13,8 +13,7 @@ from nbutils.pilot.costs import Cost, Prices, costs_by_system
 from nbutils.pilot.recommendation import Recommendation, Requirements, recommend
 from nbutils.pilot.split import split_questions
 from nbutils.pilot.systems import RAG_SYSTEMS, SYSTEMS, Answers, SharedModels, answer, count_answer_tokens, count_tokens
-from nbutils.presets import RagOrFinetune
-from nbutils.training import TrainingSettings
+from nbutils.presets.rag_or_finetune import RagOrFinetune
 
 MAX_PASSAGE_WORDS = 150  # that are searched and read
 SHORT_ANSWER_WORDS = 5  # longer ones are scored by token F1
@@ -62,7 +61,7 @@ def run_pilot(dataset: Dataset, preset: RagOrFinetune, seed: int = 0, log: Calla
     generator, encoder = shared.generators["untuned"], shared.question_encoders["frozen"]
     sample = [retrieval.passage_text(corpus[id_]) for id_ in [*corpus][:: max(1, len(corpus) // 200)]]
     index_update_flops = measure.encoding_flops(encoder, sample) / len(sample) * len(corpus)
-    index_bytes = retrieval.index_bytes(len(corpus), models.embedding_dim(encoder), preset.index)
+    index_bytes = retrieval.index_bytes(len(corpus), models.embedding_dim(encoder), preset.sources.index)
     done("measured")
     if len(corpus) == 1:
         notes.append("One passage: there was nothing for a retriever to learn.")
@@ -110,31 +109,25 @@ def _train(
     done: Callable[[str], None],
 ) -> tuple[SharedModels, dict[str, float]]:
     """The systems, and the FLOPs of their trainings. `items` are the training `questions` with shorter answers."""
-    generator = models.load_generator(preset.generator, preset.quantize)
+    sources = preset.sources
+    generator = models.load_generator(sources.generator, sources.quantize)
     flops.shape_of(generator.model.config)  # its error comes before long work, as the encoder's below
-    encoder, passage_encoder = models.load_encoder(preset.question_encoder), models.load_encoder(preset.passage_encoder)
+    encoder = models.load_encoder(sources.question_encoder)
+    passage_encoder = models.load_encoder(sources.passage_encoder)
     flops.shape_of(encoder.model.config)
     done("models loaded")
-    index = retrieval.build_dense(passage_encoder, corpus, preset.index, preset.search_effort, seed)
+    index = retrieval.build_dense(passage_encoder, corpus, sources.index, sources.search_effort, seed)
     done(f"{len(corpus):,} passages indexed")
     n_docs, n_candidates = (min(n, len(corpus)) for n in (preset.n_docs, preset.n_candidates))
-    settings = TrainingSettings(
-        preset.tuning_steps, preset.batch_size, preset.lr_generator, lora_rank=preset.lora_rank,
-        lora_layers=preset.lora_layers, warmup_steps=preset.warmup_steps, batch_tokens=preset.batch_tokens,
-    )  # fmt: skip
-    retriever_settings = replace(
-        settings, n_steps=preset.retriever_steps, batch_size=preset.batch_retriever,
-        encoder_learning_rate=preset.lr_encoder,
-    )  # fmt: skip
-    closed_book, _ = trainings.train_closed_book(generator, items, settings, seed)
+    closed_book, _ = trainings.train_closed_book(generator, items, preset.sft, seed)
     done(f"fine-tuned on {len(items)} questions")
     ids = retrieval.search_dense(index, encoder, [item.query for item in items], n_docs)[0].tolist()
-    reading, _ = trainings.train_with_passages(generator, items, ids, corpus, settings, seed)
+    reading, _ = trainings.train_with_passages(generator, items, ids, corpus, preset.sft, seed)
     done("fine-tuned on the same with passages")
     tuned = encoder
     if n_candidates > 1:
         tuned, _ = trainings.train_retriever(
-            generator, encoder, index, corpus, items, n_candidates, retriever_settings, preset.temperature,
+            generator, encoder, index, corpus, items, n_candidates, preset.retriever, preset.temperature,
             preset.lsr_temperature, seed,
         )  # fmt: skip
         done("retriever tuned")
@@ -152,7 +145,7 @@ def _train(
         max_new_tokens=longest,
     )
     return shared, measure.training_flops_by_system(
-        generator, encoder, items, ids, corpus, settings, n_candidates, retriever_settings
+        generator, encoder, items, ids, corpus, preset.sft, n_candidates, preset.retriever
     )
 
 

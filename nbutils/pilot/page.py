@@ -13,7 +13,7 @@ from nbutils.pilot.figures import draw_figures
 from nbutils.pilot.findings import Findings, costs_from_findings, recommend_from_findings, run_pilot
 from nbutils.pilot.recommendation import Recommendation, Requirements, interval_of_difference
 from nbutils.pilot.split import MIN_QUESTIONS, split_questions
-from nbutils.presets import RagOrFinetune
+from nbutils.presets.rag_or_finetune import RagOrFinetune
 from nbutils.record import claims, report
 
 

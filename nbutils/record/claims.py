@@ -1,4 +1,4 @@
-"""Claims of papers as data (`notebooks/claims.yaml`), and how a claim is judged against per-question scores."""
+"""Claims of papers as data (`notebooks/claims/NN.yaml`), and how a claim is judged against per-question scores."""
 
 import math
 import re
@@ -16,9 +16,8 @@ REPRODUCED = "reproduced"
 NOT_REPRODUCED = "not reproduced"
 INCONCLUSIVE = "inconclusive"
 NOT_TESTED = "not tested at this scale"
-MIN_DIFFERING = (
-    6  # questions off the rule's limit that decide a claim: of 5, all fall on one side by chance in 2/2**5 = 6 %
-)
+# Questions off the rule's limit that decide a claim: of 5, all fall on one side by chance in 2/2**5 = 6 %.
+MIN_DIFFERING = 6
 
 _TEXTS = ("paper", "where", "sentence", "paper_values", "min_scale")
 _REQUIRED = (*_TEXTS, "quantity", "rule", "null")
@@ -29,28 +28,42 @@ _ORDERING = re.compile(r"(>=|<=|>|<)\s*(-?\d+(?:\.\d+)?)")
 
 
 def load_claims(path: Path | None = None) -> dict[str, dict]:
-    """Every claim of `claims.yaml` (or of `path`), validated: {id: claim}, in the order of the file.
+    """Every claim of the files in `notebooks/claims/` (or of `path`, a folder or a file), validated: {id: claim}, in
+    the order of the files' names and of each file.
 
     A claim has the file's keys, "id", and "note" ("" if absent). Its quantity, and its null of the same kind, is
     {mean: score}, {difference: [score, other score]} or {trend: [score at step 0, at step 1, at step 2, ...]}.
-    Raises InputError, naming the claim, for an unknown or missing key (a missing null too), a malformed id, quantity or
-    rule, an unknown scale, and an id that occurs twice.
+    Raises InputError, naming the file and the claim, for an unknown or missing key (a missing null too), a malformed
+    id, quantity or rule, an unknown scale, an id that occurs twice, and one whose number is not the file's name.
     """
+    path = path or paths.CLAIMS
+    files = sorted(path.glob("*.yaml")) if path.is_dir() else [path]
+    if not files or not files[0].is_file():
+        file = "NN.yaml" if not files else path.name
+        folder = path if not files else path.parent
+        raise InputError(f"no claims file {file} in {folder.name}/: it lists every claim and its rule")
+    return {id_: claim for file in files for id_, claim in _read_claims(file).items()}
+
+
+def _read_claims(path: Path) -> dict[str, dict]:
+    """The claims of one file, `NN.yaml`."""
     import yaml
 
-    path = path or paths.CLAIMS
-    if not path.is_file():
-        raise InputError(f"no claims file {path.name} in {path.parent.name}/: it lists every claim and its rule")
+    where = f"{path.parent.name}/{path.name}"
     try:
         text = path.read_text(encoding="utf-8")
         tree = yaml.compose(text, Loader=yaml.SafeLoader)
         content = yaml.safe_load(text)
     except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{path.name} is not YAML in UTF-8: {' '.join(str(error).split())}") from error
+        raise InputError(f"{where} is not YAML in UTF-8: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict) or not content:
-        raise InputError(f"{path.name} must map claim ids to claims")
-    _check_distinct_keys(path.name, tree)
-    return {id_: _validated(path.name, id_, claim) for id_, claim in content.items()}
+        raise InputError(f"{where} must map claim ids to claims")
+    _check_distinct_keys(where, tree)
+    claims = {id_: _validated(where, id_, claim) for id_, claim in content.items()}
+    for id_ in claims:
+        if id_.partition(".")[0] != path.stem:
+            raise InputError(f"{where}: claim {id_} is one of another notebook: move it to {id_[:2]}.yaml")
+    return claims
 
 
 def _check_distinct_keys(where: str, node: Any) -> None:

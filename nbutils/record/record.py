@@ -176,14 +176,14 @@ class Record:
         self._add("timings", label, round(time.perf_counter() - start, 3))
 
     def claim(self, id_: str) -> str:
-        """Judge a claim of claims.yaml on this record's scores, keep the outcome, and return it as one line.
+        """Judge a claim of `notebooks/claims/` on this record's scores, keep the outcome, and return it as one line.
 
         Such as "reproduced  00.dense_over_bm25  +0.120 [0.053, 0.190]  n=400". Raises InputError for an unknown claim,
         one of another notebook, one judged before, a missing score, and a claim that its null input passes too.
         """
         known = claims.load_claims()
         if id_ not in known:
-            raise InputError(f"claims.yaml has no claim {id_!r}")
+            raise InputError(f"claims/{id_[:2]}.yaml has no claim {id_!r}")
         if id_.partition(".")[0] != self.content["notebook"].partition("_")[0]:
             raise InputError(f"claim {id_!r} is not one of notebook {self.content['notebook']}")
         outcome = claims.judge(known[id_], self.content["scores"], self.content["scale"])

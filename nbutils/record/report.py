@@ -25,9 +25,9 @@ def render(scale: str = "tiny", out_dir: str | Path | None = None, readme: Path 
     """The files written: `<out_dir or figures/>/<scale>/index.html`, and the README with its claims table replaced.
 
     The README shows `tiny`, the scale whose records are committed: at other scales only the page is written.
-    Reads every record of that scale and claims.yaml. Raises InputError for an unknown scale, a README without the two
-    markers, a figure that a record names and that is not there, and a record whose verdicts are not those that
-    claims.yaml gives today; nothing is written then.
+    Reads every record of that scale and `notebooks/claims/`. Raises InputError for an unknown scale, a README without
+    the two markers, a figure that a record names and that is not there, and a record whose verdicts are not those
+    that the file of claims gives today; nothing is written then.
     """
     readme = readme or paths.README
     table, page = _contents(scale, out_dir)
@@ -69,7 +69,7 @@ def _contents(scale: str, out_dir: str | Path | None) -> tuple[str, str]:
 
 
 def _rows(scale: str, records: Mapping[str, Mapping[str, Any]]) -> list[dict]:
-    """One row per claim of claims.yaml: the claim's keys, and "outcome" (None when no record judged it), "number"."""
+    """One row per known claim: its keys, and "outcome" (None when no record judged it), "number"."""
     known = claims.load_claims()
     outcomes = {}
     for name, content in records.items():

@@ -8,7 +8,8 @@ import notebook_runs
 import numpy as np
 import pytest
 
-from nbutils import cache, paths, presets
+from nbutils import cache, paths
+from nbutils.presets import rag_end2end
 
 NOTEBOOK = "02_rag_end2end"
 FIGURES = {"main", "staleness", "towers", "dropout", "map"}
@@ -93,16 +94,19 @@ def test_the_gpu_preset_with_small_bart_and_dpr(tmp_path, monkeypatch):
     monkeypatch.setenv("TQDM_DISABLE", "1")
     for module in (cache, paths):
         monkeypatch.setattr(module, "CACHE", tmp_path / "cache")
-    small = dataclasses.replace(
-        presets.PRESETS[NOTEBOOK]["paper"],
+    paper = rag_end2end.PRESETS["paper"]
+    sources = dataclasses.replace(
+        paper.sources,
         dataset=notebook_runs.small_data(tmp_path / "questions"),
         question_encoder=checkpoints.dpr(tmp_path / "question", "question", positions=512),
         passage_encoder=checkpoints.dpr(tmp_path / "passage", "context", seed=1, positions=512),
         generator=checkpoints.bart(tmp_path / "generator", positions=1024),
-        n_docs=2, n_questions=4, n_retrieval=8, train_steps=3, batch_questions=2, warmup_steps=1,
-        refresh_every=2, max_new_tokens=4,
-    )  # fmt: skip
-    monkeypatch.setitem(presets.PRESETS[NOTEBOOK], "smoke", small)
+    )
+    joint = dataclasses.replace(paper.joint, n_steps=3, batch_size=2, warmup_steps=1)
+    small = dataclasses.replace(
+        paper, sources=sources, joint=joint, n_docs=2, n_questions=4, n_retrieval=8, refresh_every=2, max_new_tokens=4
+    )
+    monkeypatch.setitem(rag_end2end.PRESETS, "smoke", small)
     names = {}
     for source in notebook_runs.cells(NOTEBOOK):
         if source.startswith("scale: str"):

@@ -1,11 +1,11 @@
-"""Claims: the schema of claims.yaml refuses what is malformed, and verdicts follow the interval."""
+"""Claims: the schema of their files refuses what is malformed, and verdicts follow the interval."""
 
 import math
 
 import numpy as np
 import pytest
 
-from nbutils import metrics
+from nbutils import metrics, paths
 from nbutils.errors import InputError
 from nbutils.presets import SCALES
 from nbutils.record.claims import interval_text, judge, load_claims, verdict
@@ -26,7 +26,7 @@ GOOD = """\
 @pytest.fixture
 def load(tmp_path):
     def load_text(text):
-        path = tmp_path / "claims.yaml"
+        path = tmp_path / "00.yaml"
         path.write_text(text, encoding="utf-8")
         return load_claims(path)
 
@@ -82,7 +82,13 @@ def test_a_good_file_loads(load):
         (GOOD, "- a\n", "must map"),
         (GOOD, "00.a: text\n", "claim 00.a must be a mapping"),
         (GOOD, "a: [\n", "not YAML"),
-        (GOOD, GOOD + GOOD, "'00.dense_over_bm25' occurs twice"),
+        (GOOD, GOOD + GOOD, r"/00\.yaml: '00.dense_over_bm25' occurs twice"),
+        (
+            "00.dense",
+            "01.dense",
+            r"/00\.yaml: claim 01.dense_over_bm25 is one of another .*: move it to 01\.yaml",
+        ),
+        (GOOD, GOOD + GOOD.replace("00.dense", "10.dense"), r"00\.yaml: claim 10.dense_over_bm25 is one of another"),
         ("paper:", "paper: !!python/object/apply:os.getcwd []\n  x:", "not YAML"),
     ],
 )
@@ -93,8 +99,43 @@ def test_a_malformed_file_is_refused(load, old, new, message):
 
 
 def test_a_missing_file_is_refused(tmp_path):
-    with pytest.raises(InputError, match="no claims file"):
-        load_claims(tmp_path / "claims.yaml")
+    with pytest.raises(InputError, match=f"no claims file 00.yaml in {tmp_path.name}/"):
+        load_claims(tmp_path / "00.yaml")
+    with pytest.raises(InputError, match=f"no claims file NN.yaml in {tmp_path.name}/"):
+        load_claims(tmp_path)
+
+
+def test_files_are_found_and_read_in_order(project, write_claims):
+    first, second = GOOD.replace("00.dense", "00.b") + GOOD.replace("00.dense", "00.a"), GOOD.replace("00.", "98.")
+    write_claims(second + first)
+    assert sorted(path.name for path in paths.CLAIMS.iterdir()) == ["00.yaml", "98.yaml"]
+    known = load_claims()
+    assert [*known] == ["00.b_over_bm25", "00.a_over_bm25", "98.dense_over_bm25"]
+    assert load_claims(paths.CLAIMS / "98.yaml") == {"98.dense_over_bm25": known["98.dense_over_bm25"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("98.yaml", "98.a: text\n", r"claims/98\.yaml: claim 98.a must be a mapping"),
+        ("98.yaml", "", r"claims/98\.yaml must map claim ids"),
+        ("98.yaml", "a: [\n", r"claims/98\.yaml is not YAML"),
+        ("98.yaml", GOOD, r"claims/98\.yaml: claim 00.dense_over_bm25 is one of another notebook: move it to 00\.yaml"),
+        ("draft.yaml", GOOD, r"claims/draft\.yaml: claim 00.dense_over_bm25 is one of another notebook"),
+    ],
+)
+def test_a_fault_names_its_file(project, write_claims, name, text, message):
+    write_claims(GOOD)
+    (paths.CLAIMS / name).write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=message) as caught:
+        load_claims()
+    assert "\n" not in str(caught.value)
+
+
+def test_every_claim_stands_in_the_file_of_a_notebook():
+    notebooks = {path.stem[:2] for path in paths.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")}
+    assert {path.stem for path in paths.CLAIMS.iterdir()} <= notebooks
+    assert len(load_claims()) > 100
 
 
 @pytest.mark.parametrize(

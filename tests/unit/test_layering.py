@@ -20,13 +20,15 @@ MODULES = sorted(FILES)
 # A module imports only modules of earlier lines.
 LAYERS = (
     {"errors", "paths", "progress", "factbook_fields"},
-    {"costs", "files", "metrics", "presets"},
+    {"costs", "files", "metrics"},
     {"cache", "data", "decision", "models"},
-    {"factbook", "formats", "record", "retrieval"},
-    {"generation", "leaders", "plotting"},
+    {"factbook", "formats", "retrieval"},
+    {"generation", "leaders"},
     {"rag", "refresh"},
     {"training"},
-    {"pilot"},
+    {"presets"},
+    {"record"},
+    {"pilot", "plotting"},
     {"panel", "pilot_page", "run"},
     {"__main__"},
 )

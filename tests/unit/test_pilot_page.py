@@ -42,9 +42,9 @@ def folder_of(place, n_questions=24, gold=True, splits=True, long_passage=False)
 @pytest.fixture(scope="module")
 def preset(tmp_path_factory):
     names = {
-        "generator": checkpoints.llama(tmp_path_factory.mktemp("llama"), positions=1024),
-        "question_encoder": (encoder := checkpoints.minilm(tmp_path_factory.mktemp("minilm"))),
-        "passage_encoder": encoder,
+        "sources.generator": checkpoints.llama(tmp_path_factory.mktemp("llama"), positions=1024),
+        "sources.question_encoder": (encoder := checkpoints.minilm(tmp_path_factory.mktemp("minilm"))),
+        "sources.passage_encoder": encoder,
     }
     small = load_preset("08_rag_or_finetune", "smoke", names)
     return replace(small, n_questions=100, n_train=100)
@@ -336,7 +336,8 @@ def test_fifty_thousand_passages_fit_in_memory(tmp_path):
     code = (
         "import resource, sys; from nbutils import pilot, presets\n"
         "generator, encoder, folder, out = sys.argv[1:]\n"
-        "models = {'generator': generator, 'question_encoder': encoder, 'passage_encoder': encoder}\n"
+        "models = {'sources.generator': generator, 'sources.question_encoder': encoder}\n"
+        "models |= {'sources.passage_encoder': encoder}\n"
         "preset = presets.load_preset('08_rag_or_finetune', 'smoke', models)\n"
         "pilot.make_page(folder, out, preset, pilot.Requirements(), pilot.Prices())\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)"

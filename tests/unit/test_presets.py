@@ -1,137 +1,206 @@
 """Presets: one for each scale of each notebook, and overrides that are either put in or refused."""
 
 import dataclasses
-import re
+import json
+import shutil
+import subprocess
+import sys
 
 import pytest
 
 from nbutils import data, paths, presets, retrieval
 from nbutils.errors import InputError
-from nbutils.presets import SCALES
+from nbutils.presets import SCALES, flattened, is_count, load_preset, start_here
+from nbutils.training import TrainingSettings
 
-EVERY = [(notebook, scale) for notebook, by_scale in presets.PRESETS.items() for scale in by_scale]
-COUNTS = re.compile(r"n_|max_")
+PRESETS = presets.find_presets()
+EVERY = [(notebook, scale) for notebook, by_scale in PRESETS.items() for scale in by_scale]
 
 
 @pytest.mark.parametrize(("notebook", "scale"), EVERY)
 def test_every_preset_loads(notebook, scale):
-    preset = presets.load_preset(notebook, scale, {})
-    assert preset == presets.PRESETS[notebook][scale]
-    values = dataclasses.asdict(preset)
+    preset = load_preset(notebook, scale, {})
+    assert preset == PRESETS[notebook][scale]
+    values = flattened(preset)
     assert all(isinstance(value, (str, int, float, tuple, type(None))) for value in values.values())
-    counts = [value for name, value in values.items() if COUNTS.match(name) and value is not None]
+    counts = [value for name, value in values.items() if is_count(name) and value is not None]
     assert all(type(n) is int and n >= 1 for value in counts for n in (value if type(value) is tuple else [value]))
     with pytest.raises(dataclasses.FrozenInstanceError):
-        preset.encoder = "another"
+        preset.sources = "another"
 
 
-@pytest.mark.parametrize("notebook", presets.PRESETS)
-def test_every_notebook_has_the_scales_of_the_claims(notebook):
-    by_scale = presets.PRESETS[notebook]
+@pytest.mark.parametrize(("notebook", "scale"), EVERY)
+def test_every_preset_has_sources_and_its_trainings_warm_up(notebook, scale):
+    preset = load_preset(notebook, scale, {})
+    assert preset.sources.dataset == "factbook" or data.is_known(preset.sources.dataset)
+    assert (preset.sources.index == retrieval.EXACT) == (preset.sources.search_effort is None)
+    width = 768  # of the vectors of BERT-base
+    assert retrieval.index_bytes(preset.sources.n_passages or 21_015_300, width, preset.sources.index) < 90e9
+    groups = {field.name: getattr(preset, field.name) for field in dataclasses.fields(preset)}
+    for name, settings in groups.items():
+        if isinstance(settings, TrainingSettings) and name != "offices":  # Factbook only: the offices' are tiny's
+            assert settings.n_steps == 0 or settings.warmup_steps < settings.n_steps, name
+            assert preset.sources.quantize is None or settings.lora_rank is not None
+
+
+@pytest.mark.parametrize("notebook", PRESETS)
+def test_every_notebook_has_all_scales(notebook):
+    by_scale = PRESETS[notebook]
     assert tuple(by_scale) == SCALES
     assert len({type(preset) for preset in by_scale.values()}) == 1
 
 
 def test_presets_are_those_of_notebooks_that_exist():
     notebooks = {path.stem for path in paths.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")}
-    assert set(presets.PRESETS) <= notebooks
+    assert set(PRESETS) <= notebooks
+    assert list(PRESETS) == sorted(PRESETS)
 
 
-@pytest.mark.parametrize("notebook", presets.PRESETS)
+def test_presets_are_found_without_the_notebooks(project):
+    assert load_preset("01_rag", "tiny", {}) == PRESETS["01_rag"]["tiny"]
+
+
+def test_a_new_notebook_needs_one_file_of_presets(tmp_path):
+    shutil.copytree(paths.ROOT / "nbutils", tmp_path / "nbutils", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / "98_dummy.ipynb").touch()
+    (tmp_path / "nbutils" / "presets" / "dummy.py").write_text(
+        "from dataclasses import dataclass\n"
+        "@dataclass(frozen=True)\n"
+        "class Dummy:\n"
+        "    n_questions: int\n"
+        'PRESETS = {"smoke": Dummy(2), "tiny": Dummy(20)}\n'
+    )
+    code = (
+        "import json; from nbutils.errors import InputError; from nbutils.presets import load_preset\n"
+        'found = [load_preset("98_dummy", "tiny", {"n_questions": n}).n_questions for n in (None, 7)]\n'
+        'for call in (("98_dummy", "gpu"), ("97_dummy", "tiny")):\n'
+        "    try:\n"
+        "        load_preset(*call, {})\n"
+        "    except InputError as error:\n"
+        "        found.append(str(error))\n"
+        "print(json.dumps(found))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env={"PYTHONPATH": "."}, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    one, other, scale, number = json.loads(done.stdout)
+    assert (one, other, scale) == (20, 7, "no scale 'gpu': use one of smoke, tiny")
+    assert number.startswith("no presets for notebook '97_dummy': known are 98_dummy")
+
+
+@pytest.mark.parametrize("notebook", PRESETS)
 def test_smoke_and_tiny_need_no_network(notebook):
     for scale in ("smoke", "tiny"):
-        values = dataclasses.asdict(presets.load_preset(notebook, scale, {}))
-        assert not [value for value in values.values() if isinstance(value, str) and "/" in value]
+        values = flattened(load_preset(notebook, scale, {})).values()
+        assert not [value for value in values if isinstance(value, str) and "/" in value]
 
 
-def test_smoke_is_no_larger_than_tiny():
-    for by_scale in presets.PRESETS.values():
-        smoke, tiny = (dataclasses.asdict(by_scale[scale]) for scale in ("smoke", "tiny"))
-        for name in filter(COUNTS.match, smoke):
+@pytest.mark.parametrize("notebook", PRESETS)
+def test_smoke_is_no_larger_than_tiny(notebook):
+    smoke, tiny = (flattened(PRESETS[notebook][scale]) for scale in ("smoke", "tiny"))
+    for name in smoke:
+        if is_count(name) or name.endswith((".n_steps", ".batch_size")):
             assert tiny[name] is None or smoke[name] <= tiny[name], name
 
 
 def test_overrides_are_put_in_and_none_keeps():
-    kept = presets.load_preset("00_start_here", "tiny", {"n_questions": None, "encoder": None})
-    assert kept == presets.PRESETS["00_start_here"]["tiny"]
-    given = presets.load_preset(
-        "00_start_here", "tiny", {"n_questions": 7, "encoder": "owner/model", "n_examples": None}
+    tiny = PRESETS["00_start_here"]["tiny"]
+    assert load_preset("00_start_here", "tiny", {"n_questions": None, "sources.dataset": None}) == tiny
+    given = load_preset(
+        "00_start_here", "tiny", {"n_questions": 7, "sources.generator": "owner/model", "n_examples": None}
     )
-    assert (given.n_questions, given.encoder) == (7, "owner/model")
-    assert dataclasses.replace(given, n_questions=kept.n_questions, encoder=kept.encoder) == kept
-    assert presets.load_preset("00_start_here", "tiny", {}) == kept  # the preset itself is as it was
+    assert (given.n_questions, given.sources.generator) == (7, "owner/model")
+    sources = dataclasses.replace(given.sources, generator=tiny.sources.generator)
+    assert dataclasses.replace(given, n_questions=tiny.n_questions, sources=sources) == tiny
+    assert load_preset("00_start_here", "tiny", {}) == tiny  # the preset itself is as it was
+
+
+def test_overrides_of_several_groups_are_put_in_together():
+    given = load_preset("02_rag_end2end", "tiny", {"train_steps": 5, "refresh_every": 4, "dataset": "d"})
+    assert (given.joint.n_steps, given.refresh_every, given.sources.dataset) == (5, 4, "d")
+    tiny = PRESETS["02_rag_end2end"]["tiny"]
+    assert given.sft == tiny.sft and dataclasses.replace(given.joint, n_steps=tiny.joint.n_steps) == tiny.joint
 
 
 @pytest.mark.parametrize("scale", SCALES)
 def test_presets_of_rag_fit_together(scale):
-    preset = presets.load_preset("01_rag", scale, {})
-    assert preset.dataset == "factbook" or data.is_known(preset.dataset)
-    assert (preset.index == retrieval.EXACT) == (preset.search_effort is None)
-    assert retrieval.index_bytes(preset.n_passages or 21_015_300, 768, preset.index) < 90e9
+    preset = load_preset("01_rag", scale, {})
     assert list(preset.n_docs_eval) == sorted(set(preset.n_docs_eval))
-    assert max(preset.n_docs_sequence, preset.n_docs_token) <= preset.n_docs_eval[-1]
-    assert preset.n_docs <= preset.n_docs_eval[-1] and preset.warmup_steps < preset.train_steps
-    dpr = ["dpr" in name for name in (preset.question_encoder, preset.passage_encoder)]
+    assert max(preset.n_docs, preset.n_docs_sequence, preset.n_docs_token) <= preset.n_docs_eval[-1]
+    assert not (preset.sft.shuffle or preset.joint.shuffle or preset.offices.shuffle)
+
+
+@pytest.mark.parametrize("notebook", ["01_rag", "02_rag_end2end"])
+@pytest.mark.parametrize("scale", SCALES)
+def test_the_temperature_is_that_of_the_retriever(notebook, scale):
+    preset = load_preset(notebook, scale, {})
+    dpr = ["dpr" in name for name in (preset.sources.question_encoder, preset.sources.passage_encoder)]
     assert dpr in ([True, True], [False, False]) and preset.temperature == (1.0 if any(dpr) else 0.05)
 
 
 @pytest.mark.parametrize("scale", SCALES)
 def test_presets_of_ra_dit_fit_together(scale):
-    preset = presets.load_preset("03_ra_dit", scale, {})
-    assert preset.dataset == "factbook" or data.is_known(preset.dataset)
-    assert (preset.index == retrieval.EXACT) == (preset.search_effort is None)
-    assert retrieval.index_bytes(preset.n_passages or 21_015_300, 768, preset.index) < 90e9
+    preset = load_preset("03_ra_dit", scale, {})
     assert len(preset.n_docs_eval) == 2 and list(preset.n_docs_eval) == sorted(set(preset.n_docs_eval))
-    assert preset.warmup_steps < min(preset.tuning_steps, preset.retriever_steps) and 0 <= preset.corpus_share <= 1
-    assert preset.warmup_steps < preset.steps_both and preset.lsr_temperature == 0.01  # the paper's
-    assert preset.quantize is None or preset.lora_rank is not None
+    assert 0 <= preset.corpus_share <= 1 and preset.lsr_temperature == 0.01  # the paper's
+    assert preset.both_encoders.batch_size == max(1, preset.retriever.batch_size // 4)
     assert preset.n_questions is None or preset.n_few <= preset.n_questions
     assert preset.n_retrieval is None or (preset.n_questions or 0) <= preset.n_retrieval
 
 
 @pytest.mark.parametrize("scale", SCALES)
 def test_presets_of_end2end_fit_together(scale):
-    preset = presets.load_preset("02_rag_end2end", scale, {})
-    assert preset.dataset == "factbook" or data.is_known(preset.dataset)
-    assert (preset.index == retrieval.EXACT) == (preset.search_effort is None)
-    assert preset.refresh_every < preset.train_steps
+    preset = load_preset("02_rag_end2end", scale, {})
     assert {*preset.mixed_order} == {"questions", "statements"} and 0 < preset.statement_words <= 1
-    dpr = ["dpr" in name for name in (preset.question_encoder, preset.passage_encoder)]
-    assert dpr in ([True, True], [False, False]) and preset.temperature == (1.0 if any(dpr) else 0.05)
 
 
 def test_the_paper_s_settings():
-    preset = presets.load_preset("02_rag_end2end", "paper", {})
-    assert (preset.batch_questions, preset.refresh_every) == (2 * 4 * 8, 500 // 8)  # GPUs, batch, accumulation
-    assert (preset.lr_generator, preset.warmup_steps, preset.weight_decay, preset.clip_norm, preset.dropout) == (
+    preset = load_preset("02_rag_end2end", "paper", {})
+    joint = preset.joint
+    assert (joint.batch_size, preset.refresh_every) == (2 * 4 * 8, 500 // 8)  # GPUs, batch, accumulation
+    assert (joint.learning_rate, joint.warmup_steps, joint.weight_decay, joint.max_grad_norm, joint.dropout) == (
         3e-5, 500, 0.001, 0.1, True,
     )  # fmt: skip
 
 
 def test_several_counts_are_checked_each():
-    given = presets.load_preset("01_rag", "tiny", {"n_docs_eval": (3, 6), "temperature": 0.01})
-    assert (given.n_docs_eval, given.temperature) == ((3, 6), 0.01)
+    given = load_preset("01_rag", "tiny", {"n_docs_eval": (3, 6), "temperature": 0.01, "joint.max_grad_norm": 0.5})
+    assert (given.n_docs_eval, given.temperature, given.joint.max_grad_norm) == ((3, 6), 0.01, 0.5)
 
 
 @pytest.mark.parametrize(
     ("notebook", "scale", "overrides", "message"),
     [
-        ("99_absent", "tiny", {}, "no presets for notebook '99_absent': known are 00_start_here"),
+        ("99_absent", "tiny", {}, "no presets for notebook '99_absent': known are 00_start_here, 01_rag, 02_"),
+        ("99_rag", "tiny", {}, "no presets for notebook '99_rag'"),
+        ("98_sources", "tiny", {}, "no presets for notebook '98_sources'"),
         ("00_start_here", "huge", {}, "no scale 'huge': use one of smoke, tiny, gpu, paper"),
-        ("00_start_here", "tiny", {"n_question": 3}, "has no 'n_question': known are dataset, .*n_questions"),
+        ("00_start_here", "tiny", {"n_question": 3}, r"has no 'n_question': known are sources\.dataset, .*n_questions"),
         ("00_start_here", "tiny", {"learning_rate": 0.1}, "has no 'learning_rate'"),
+        ("00_start_here", "tiny", {"data": "d"}, r"has no 'data': known are sources\.dataset"),
+        ("00_start_here", "tiny", {"sources": "d"}, r"has no 'sources'"),
+        ("00_start_here", "tiny", {"sources.model": "d"}, r"has no 'sources\.model'"),
         ("00_start_here", "tiny", {"n_questions": 0}, "n_questions = 0: give at least 1"),
-        ("00_start_here", "tiny", {"n_countries": -1}, "n_countries = -1: give at least 1"),
+        ("00_start_here", "tiny", {"sources.n_countries": -1}, "n_countries = -1: give at least 1"),
         ("00_start_here", "tiny", {"max_new_tokens": 0}, "max_new_tokens = 0: give at least 1"),
         ("01_rag", "tiny", {"n_docs_eval": (1, 0, 5)}, r"n_docs_eval = \(1, 0, 5\): give at least 1"),
         ("01_rag", "tiny", {"n_docs_eval": ()}, r"n_docs_eval = \(\): give at least 1"),
-        ("01_rag", "tiny", {"train_steps": 4}, "train_steps = 4: give more than the 4 steps of the warm-up"),
-        ("03_ra_dit", "tiny", {"retriever_steps": 4}, "retriever_steps = 4: give more than the 4 steps"),
+        ("01_rag", "tiny", {"train_steps": 4}, r"train_steps = 4: give more than the 4 steps of the warm-up"),
+        ("01_rag", "tiny", {"train_steps": 0}, r"train_steps = 0: give more than the 4 steps of the warm-up"),
+        ("03_ra_dit", "tiny", {"retriever_steps": 4}, r"retriever_steps = 4: give more than the 4 steps"),
+        ("03_ra_dit", "tiny", {"n_docs": 2}, r"sft\.batch_size = 9: give a multiple of n_docs = 2"),
         ("02_rag_end2end", "tiny", {"refresh_every": 16}, "refresh_every = 16: give 1 to 15, or more steps"),
         ("02_rag_end2end", "tiny", {"train_steps": 4}, "refresh_every = 6: give 1 to 3, or more steps"),
+        ("02_rag_end2end", "tiny", {"train_steps": 2}, r"train_steps = 2: give more than the 2 steps"),
     ],
 )
 def test_what_is_refused(notebook, scale, overrides, message):
     with pytest.raises(InputError, match=message) as caught:
-        presets.load_preset(notebook, scale, overrides)
+        load_preset(notebook, scale, overrides)
     assert "\n" not in str(caught.value)
+
+
+def test_what_stands_in_the_file_is_what_loads(monkeypatch):
+    small = dataclasses.replace(PRESETS["00_start_here"]["smoke"], n_questions=2)
+    monkeypatch.setitem(start_here.PRESETS, "smoke", small)
+    assert load_preset("00_start_here", "smoke", {}) == small

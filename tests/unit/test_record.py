@@ -42,11 +42,10 @@ class Preset:
 
 
 @pytest.fixture
-def new(project, write_notebook, monkeypatch):
+def new(project, write_notebook, write_claims):
     """Function -> a record of notebook 00 in a temporary project."""
     write_notebook(project.notebooks / "00_start_here.ipynb", "x = 1", "print(x)")
-    monkeypatch.setattr(paths, "CLAIMS", project.notebooks / "claims.yaml")
-    paths.CLAIMS.write_text(CLAIMS, encoding="utf-8")
+    write_claims(CLAIMS)
 
     def make(scale="tiny", out_dir=None, seed=0):
         parameters = {"scale": scale, "seed": seed, "n_docs": None, "out_dir": out_dir}

@@ -52,10 +52,9 @@ IDS = [f"q{i}" for i in range(24)]
 
 
 @pytest.fixture
-def repository(project, write_notebook, monkeypatch):
+def repository(project, write_notebook, write_claims):
     write_notebook(project.notebooks / "00_start_here.ipynb", "x = 1")
-    monkeypatch.setattr(paths, "CLAIMS", project.notebooks / "claims.yaml")
-    paths.CLAIMS.write_text(CLAIMS, encoding="utf-8")
+    write_claims(CLAIMS)
     paths.README.write_text(README, encoding="utf-8")
     return project
 
@@ -115,10 +114,10 @@ def test_readme_has_a_row_per_claim_folded_by_notebook(repository):
     assert rag[2:] == ["-", "-", "not run", "needs gpu"]
 
 
-def test_the_page_spells_a_trend_out(repository):
+def test_the_page_spells_a_trend_out(repository, write_claims):
     trend = CLAIMS.replace('{mean: "exact_match/a"}', "{trend: [em/1, em/2, em/5]}")
     trend = trend.replace('{mean: "exact_match/b"}', "{trend: [em/5, em/2, em/1]}")
-    paths.CLAIMS.write_text(trend, encoding="utf-8")
+    write_claims(trend)
     make_record()
     report.render()
     page = (paths.FIGURES / "tiny" / "index.html").read_text(encoding="utf-8")
@@ -187,12 +186,12 @@ def test_check_notices_whatever_is_stale(repository):
         report.check()
 
 
-def test_a_rule_changed_after_the_run_is_noticed(repository):
+def test_a_rule_changed_after_the_run_is_noticed(repository, write_claims):
     make_record()
-    paths.CLAIMS.write_text(CLAIMS.replace("[0.95, 1.0]", "[0.5, 0.9]"), encoding="utf-8")
+    write_claims(CLAIMS.replace("[0.95, 1.0]", "[0.5, 0.9]"))
     with pytest.raises(InputError, match=r"00\.far_better of 00_start_here is no longer judged as in its record"):
         report.render()
-    paths.CLAIMS.write_text(CLAIMS.replace("00.far_better", "00.renamed"), encoding="utf-8")
+    write_claims(CLAIMS.replace("00.far_better", "00.renamed"))
     with pytest.raises(InputError, match=r"00\.far_better"):
         report.render()
     assert paths.README.read_text(encoding="utf-8") == README
