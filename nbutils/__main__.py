@@ -1,10 +1,11 @@
-"""The command line, `python -m nbutils`: run notebooks, list them, render reports, pilot, look at and import data."""
+"""The command line, `python -m nbutils`: run notebooks, render reports, pilot, import data, look after the cache."""
 
 import signal
 import sys
 import threading
 from collections import Counter
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 import click
@@ -244,6 +245,50 @@ def import_(file, folder, split) -> None:
 
     sizes = import_file(file, folder, split)
     click.echo(f"{folder}: " + ", ".join(f"{key} {value}" for key, value in sizes.items()))
+
+
+@cli.group()
+def cache() -> None:
+    """Show and empty data/cache, where models, vectors, answers and trainings are kept."""
+
+
+@cache.command(name="show")
+def show_cache() -> None:
+    """Show what is kept, by kind: entries, size, first and last day of use."""
+    from nbutils import cache as kept
+
+    usage = kept.show()
+    for kind, of_kind in usage.items():
+        first, last = (datetime.fromtimestamp(time).date() for time in (of_kind.oldest, of_kind.newest))
+        click.echo(f"{kind:12} {of_kind.n_entries:7d} entries {of_kind.n_bytes / 1e6:10.1f} MB  used {first} to {last}")
+    click.echo(f"{paths.CACHE}: {_amount(usage)}")
+
+
+@cache.command()
+@click.option("--older-than", type=float, required=True, metavar="DAYS", help="Days since the last use.")
+def prune(older_than) -> None:
+    """Remove what was not used for DAYS days; converted models stay, and what is being used."""
+    from nbutils import cache as kept
+
+    click.echo(f"removed: {_amount(kept.prune(older_than))}")
+
+
+@cache.command()
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def clear(yes) -> None:
+    """Remove everything that is not being used, converted models too: it is computed again when it is needed."""
+    from nbutils import cache as kept
+
+    if not yes:
+        click.confirm(f"Remove {_amount(kept.show())} from {paths.CACHE}?", abort=True)
+    click.echo(f"removed: {_amount(kept.clear())}")
+
+
+def _amount(usage) -> str:
+    """How much that is, all kinds together."""
+    n_entries = sum(of_kind.n_entries for of_kind in usage.values())
+    n_bytes = sum(of_kind.n_bytes for of_kind in usage.values())
+    return f"{n_entries} entries, {n_bytes / 1e6:.1f} MB"
 
 
 if __name__ == "__main__":

@@ -45,11 +45,10 @@ def exclusive(lock: Path) -> Iterator[None]:
 
     The lock file stays behind, empty: removing it would let a third process in.
     """
-    import fcntl  # not on Windows, where `import nbutils.files` should still work
+    from filelock import FileLock
 
     lock.parent.mkdir(parents=True, exist_ok=True)
-    with open(lock, "a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # released when the file is closed, a killed process included
+    with FileLock(lock):  # released by the system when a process is killed
         yield
 
 
@@ -78,6 +77,7 @@ def sha256_text(*parts: str) -> str:
     return digest.hexdigest()
 
 
+# Temporary, for call sites that have not moved to `cache.key` yet: goes at the merge, with its tests in test_files.py.
 def sha256_source(*parts: ModuleType | Callable) -> str:
     """Hex digest of the code of modules, classes or functions: a cache key that holds it outlives no change of code.
 

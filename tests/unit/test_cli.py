@@ -226,7 +226,7 @@ def test_data_import_then_show(call, project):
         return {"passages": 1, "questions": 2}
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("nbutils.data.importers.import_file", import_file)
+        patch.setattr("nbutils.data.import_file", import_file)
         status, out, _ = call("data", "import", "squad.json", mine, "--split", "dev")
     assert calls == [(Path("squad.json"), mine, "dev")]
     assert (status, out) == (0, f"{mine}: passages 1, questions 2\n")
