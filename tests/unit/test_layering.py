@@ -28,7 +28,8 @@ LAYERS = (
     {"training"},
     {"presets"},
     {"record"},
-    {"pilot", "plotting"},
+    {"plotting"},
+    {"pilot"},
     {"panel", "pilot_page", "run"},
     {"__main__"},
 )
