@@ -1,4 +1,4 @@
-"""TODO"""
+"""How good answers and rankings are, a question at a time, and bootstrap intervals of the means."""
 
 from nbutils.metrics.answers import (
     ANSWER_METRICS,
