@@ -1,4 +1,4 @@
-"""How good answers and rankings are, a question at a time, and bootstrap intervals of the means."""
+"""What answers and rankings are worth, and how sure that is: scores by `evaluate` and ir_measures, bootstrap."""
 
 from nbutils.metrics.answers import (
     ANSWER_METRICS,
