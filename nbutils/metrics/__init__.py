@@ -1,4 +1,4 @@
-"""TODO"""
+"""What answers and rankings are worth, and how sure that is: scores by `evaluate` and ir_measures, bootstrap."""
 
 from nbutils.metrics.answers import (
     ANSWER_METRICS,

@@ -180,7 +180,6 @@ def check_code(notebook) -> list[str]:
             problems.append(f"{named(cell)} is not plain Python (a shell command or a magic?)")
             continue
         problems += [f"{named(cell)} has {what}" for what in sorted(set(_forbidden(tree, tag_of(cell))))]
-        problems += [f"{named(cell)} has commented-out code: {line}" for line in _dead_code(cell.source)]
     return problems
 
 
@@ -212,27 +211,6 @@ def _forbidden(tree: ast.AST, tag: str):
 def _is_path(node: ast.AST) -> bool:
     """Whether the node is a text that begins like a path of some machine."""
     return isinstance(node, ast.Constant) and isinstance(node.value, str) and bool(MACHINE_PATH.match(node.value))
-
-
-def _dead_code(source: str) -> list[str]:
-    """Comment lines that are Python statements rather than sentences."""
-    found = []
-    for line in source.splitlines():
-        text = line.strip()
-        if not text.startswith("#"):
-            continue
-        text = text.lstrip("# ")
-        try:
-            statement = ast.parse(text + (" pass" if text.endswith(":") else "")).body
-        except SyntaxError:
-            continue
-        for node in statement:
-            word = isinstance(node, ast.Expr) and not isinstance(node.value, ast.Call)
-            label = isinstance(node, ast.AnnAssign) and node.value is None  # "note: something"
-            formula = isinstance(node, ast.Expr) and re.match(r"\w\(", text)  # "p(y|x)"
-            if not (word or label or formula):
-                found.append(line.strip())
-    return found
 
 
 def check_no_empty_cells(notebook) -> list[str]:
@@ -475,9 +453,6 @@ def test_a_good_notebook_passes(check):
         (check_code, source("run", "from warnings import filterwarnings"), "filterwarnings"),
         (check_code, source("run", "class Retriever:\n    pass"), "class Retriever"),
         (check_code, source("run", "def f():\n    pass"), "def f outside a method or figure cell"),
-        (check_code, source("run", "x = 1\n# y = x + 1"), "commented-out code: # y = x + 1"),
-        (check_code, source("run", "x = 1\n# print(x)"), "commented-out code"),
-        (check_code, source("run", "# for x in range(3):\nx = 1"), "commented-out code"),
         (check_no_empty_cells, source("run", " \n"), "is empty"),
         (check_executed, lambda n: cell("run", n).update(execution_count=None), "execution counts are"),
         (check_executed, lambda n: cell("run", n).update(execution_count=9), "execution counts are"),
