@@ -3,6 +3,7 @@
 from nbutils.metrics.answers import (
     ANSWER_METRICS,
     answer_scores,
+    check_answers,
     distinct_ngram_scores,
     distinct_ngrams,
     normalize_answer,
