@@ -46,22 +46,22 @@ def one_line(caught):
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls"])
-@pytest.mark.parametrize("normalise", [True, False])
-def test_encoder_pools_as_its_modules_say(tmp_path, pooling, normalise):
+@pytest.mark.parametrize("normalize", [True, False])
+def test_encoder_pools_as_its_modules_say(tmp_path, pooling, normalize):
     import torch
 
-    encoder = models.load_encoder(checkpoints.minilm(tmp_path, pooling, normalise))
-    assert (encoder.pooling, encoder.normalise) == (pooling, normalise)
+    encoder = models.load_encoder(checkpoints.minilm(tmp_path, pooling, normalize))
+    assert (encoder.pooling, encoder.normalize) == (pooling, normalize)
     vectors = encode(encoder)
     assert vectors.shape == (2, 32) and vectors.dtype == np.float32
     for text, vector in zip(TEXTS, vectors, strict=True):  # one at a time: no padding, hence no mask
         with torch.inference_mode():
             states = encoder.model(**encoder.tokenizer([text], return_tensors="pt")).last_hidden_state[0]
         expected = (states.mean(0) if pooling == "mean" else states[0]).numpy()
-        if normalise:
+        if normalize:
             expected = expected / np.linalg.norm(expected)
         np.testing.assert_allclose(vector, expected, atol=1e-5)
-    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5) == normalise
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5) == normalize
 
 
 def test_poolings_differ(tmp_path):
@@ -71,16 +71,16 @@ def test_poolings_differ(tmp_path):
     assert np.abs(encode(mean) - encode(cls)).max() > 0.01
 
 
-def test_encoder_without_modules_takes_the_mean_unnormalised(tmp_path):
+def test_encoder_without_modules_takes_the_mean_unnormalized(tmp_path):
     encoder = models.load_encoder(checkpoints.minilm(tmp_path, pooling=None))
-    assert (encoder.pooling, encoder.normalise) == ("mean", False)
+    assert (encoder.pooling, encoder.normalize) == ("mean", False)
 
 
 @pytest.mark.parametrize("side", ["question", "context"])
 def test_dpr_uses_its_own_output(tmp_path, side):
     encoder = models.load_encoder(checkpoints.dpr(tmp_path, side))
     assert type(encoder.model).__name__ == f"DPR{side.title()}Encoder"
-    assert (encoder.pooling, encoder.normalise) == ("pooler", False)
+    assert (encoder.pooling, encoder.normalize) == ("pooler", False)
     vectors = encode(encoder)
     assert vectors.shape == (2, 32)
     inner = next(encoder.model.children()).bert_model  # DPR's output is the first token of its BERT, unprojected
@@ -349,7 +349,7 @@ def test_a_missing_tokenizer_is_refused(tmp_path):
     one_line(caught)
 
 
-def test_an_unknown_quantisation_is_refused_before_anything_is_loaded(monkeypatch):
+def test_an_unknown_quantization_is_refused_before_anything_is_loaded(monkeypatch):
     substitute(monkeypatch, load_module, "_checkpoint", lambda name: pytest.fail("looked for the model first"))
     with pytest.raises(InputError, match="quantize='int3' is unknown: use 'nf4'"):
         models.load_generator("owner/model", quantize="int3")
@@ -361,7 +361,7 @@ def test_an_unknown_quantisation_is_refused_before_anything_is_loaded(monkeypatc
 def test_embedded_minilm_is_what_it_should_be():
     encoder = models.load_encoder("minilm")
     assert encoder.sha256 == models.MINILM_SHA256
-    assert (encoder.pooling, encoder.normalise, encoder.max_length) == ("mean", True, 128)
+    assert (encoder.pooling, encoder.normalize, encoder.max_length) == ("mean", True, 128)
     assert encoder.model.config.hidden_size == 384
 
 
