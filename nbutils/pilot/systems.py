@@ -4,12 +4,13 @@ Each system is a generator and, but for two of them, a retriever. Answering is t
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from nbutils import generation, rag, retrieval
+from nbutils import cache, generation, rag, retrieval
 from nbutils.data import Example, Passage, Question
 from nbutils.errors import InputError
 from nbutils.models import Encoder, Generator
@@ -76,10 +77,13 @@ def answer(
         raise InputError(f"no system {unknown[0]!r}: use some of {', '.join(SYSTEMS)}")
     encoders = dict.fromkeys(SYSTEMS[system][1] for system in systems if SYSTEMS[system][1])
     queries = [item.query for item in items]
-    found = {
-        name: retrieval.search_dense(shared.index, shared.question_encoders[name], queries, shared.n_docs, use_cache)
-        for name in encoders
-    }
+    with nullcontext() if use_cache else cache.off():
+        found = {
+            name: retrieval.search(
+                retrieval.DenseRetriever(shared.index, shared.question_encoders[name]), queries, shared.n_docs
+            )
+            for name in encoders
+        }
     answers = {}
     for generator in dict.fromkeys(SYSTEMS[system][0] for system in systems):
         encoder_of = {system: SYSTEMS[system][1] for system in systems if SYSTEMS[system][0] == generator}
