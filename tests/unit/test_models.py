@@ -489,6 +489,44 @@ def test_a_missing_part_of_gemma_is_refused(monkeypatch, tmp_path):
     assert not [path for path in (embedded_module.CACHE / "models").iterdir() if path.suffix != ".lock"]
 
 
+# Switches of the process
+
+
+def test_the_switches_of_the_process_are_set_by_every_loader_and_as_often_as_one_likes(monkeypatch, tmp_path):
+    import torch
+
+    freed = []
+    substitute(monkeypatch, runtime_module, "_keep_freed_memory", lambda: freed.append(True))
+    folder = checkpoints.llama(tmp_path)
+    for load in (models.load_encoder, models.load_generator, models.load_generator):
+        monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 8)
+        load(folder)
+        assert torch._dynamo.config.recompile_limit == 64
+    runtime_module.prepare("cuda")
+    assert len(freed) == 3
+
+
+def test_the_output_layer_is_fed_in_one_piece(tmp_path):
+    import torch
+
+    generator, seen = models.load_generator(checkpoints.llama(tmp_path)), []
+    head = generator.model.get_output_embeddings()
+    head.register_forward_pre_hook(lambda head, inputs: seen.append(inputs[0].is_contiguous()))
+    hidden = torch.zeros(3, 5, head.in_features)[:, -1:]
+    assert not hidden.is_contiguous() and head(hidden).shape[:2] == (3, 1) and seen == [True]
+
+
+def test_the_fingerprint_of_an_encoder_is_all_that_its_vectors_depend_on(tmp_path):
+    encoder = models.load_encoder(checkpoints.minilm(tmp_path))
+    first = models.encoder_fingerprint(encoder)
+    faults = [{"sha256": "0" * 64}, {"pooling": "cls"}, {"normalize": False}, {"max_length": 4}]
+    variants = [dataclasses.replace(encoder, **fault) for fault in faults]
+    assert len({first, *map(models.encoder_fingerprint, variants)}) == len(faults) + 1
+    assert models.encoder_fingerprint(dataclasses.replace(encoder, name="renamed", title_separator=" ")) == first
+    encoder.model.bfloat16()
+    assert models.encoder_fingerprint(encoder) != first
+
+
 # Device and dtype
 
 
