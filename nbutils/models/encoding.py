@@ -6,9 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from nbutils.cache import cached_array
+from nbutils import cache
 from nbutils.errors import InputError
-from nbutils.files import sha256_source, sha256_text
 from nbutils.models.encoder import Encoder, encoder_fingerprint
 from nbutils.progress import progress_bar
 
@@ -17,14 +16,12 @@ BATCH_TOKENS = 4096  # padded tokens a batch: larger ones fall out of a processo
 GPU_BATCH_TOKENS = 32_768  # smaller ones leave a GPU waiting for Python
 
 
-def encode(encoder: Encoder, texts: list[str], label: str = "texts", use_cache: bool = True) -> np.ndarray:
+def encode(encoder: Encoder, texts: list[str], label: str = "texts") -> np.ndarray:
     """Vectors of the texts, (n, D) float32, in the order given.
 
     Results are kept by content: the same model, dtype, length limit and texts are encoded once. An encoder that is
-    being trained has no sha256 of its own yet: pass `use_cache=False`.
+    being trained has no sha256 of its own yet: encode `with cache.off()`.
     """
-    if not use_cache:
-        return _encode(encoder, texts, label)
     shards = [
         encode_shard(encoder, texts[start : start + SHARD_SIZE], shard_label(label, start, len(texts)))
         for start in range(0, max(1, len(texts)), SHARD_SIZE)
@@ -45,12 +42,12 @@ def encode_with_dropout(encoder: Encoder, texts: list[str], seed: int) -> np.nda
 
 def encode_shard(encoder: Encoder, texts: list[str], label: str) -> np.ndarray:
     """Vectors of at most SHARD_SIZE texts, from the cache where they are there."""
-    return cached_array("embeddings", encoding_key(encoder, texts), lambda: _encode(encoder, texts, label))
+    return cache.array("embeddings", encoding_key(encoder, texts), lambda: _encode(encoder, texts, label))
 
 
 def encoding_key(encoder: Encoder, texts: list[str]) -> str:
     """Digest of all that the vectors depend on, the code included."""
-    return sha256_text(_ENCODING_CODE, encoder_fingerprint(encoder), *texts)
+    return cache.key(_encode, encoder_fingerprint(encoder), *texts)
 
 
 def shard_label(label: str, start: int, n: int) -> str:
@@ -103,7 +100,3 @@ def batches_by_length(lengths: list[int], batch_tokens: int) -> Iterator[list[in
         size = max(1, batch_tokens // max(1, lengths[order[start]]))
         yield order[start : start + size]
         start += size
-
-
-# What the keys of the cache hold of this module, as it was when it was imported.
-_ENCODING_CODE = sha256_source(_encode, embed, batches_by_length)

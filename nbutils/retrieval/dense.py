@@ -6,15 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from nbutils import cache
 from nbutils.data import Passage
 from nbutils.errors import InputError
 from nbutils.files import sha256_text
 from nbutils.models import SHARD_SIZE, Encoder, embedding_dim, encode, encode_shard, encoding_key, shard_label
 from nbutils.retrieval.checks import require_corpus, require_width
 from nbutils.retrieval.faiss_index import (
-    EF_CONSTRUCTION,
     EXACT,
-    INDEX_CODE,
     check_index,
     fill_index,
     kept_index,
@@ -78,9 +77,7 @@ def build_dense(
     def build():
         return fill_index(index, width, shards, len(passages), seed)
 
-    key = sha256_text(
-        INDEX_CODE, index, str((EF_CONSTRUCTION, seed)), *(encoding_key(encoder, shard) for shard in texts())
-    )
+    key = cache.key(fill_index, index, str(seed), *(encoding_key(encoder, shard) for shard in texts()))
     keep = vectors is None and index != EXACT  # an exact one is its vectors, kept already
     faiss_index = kept_index(key, build) if keep else build()
     set_search_parameters(faiss_index, index, search_parameters)
