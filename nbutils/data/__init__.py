@@ -1,4 +1,4 @@
-"""TODO"""
+"""Data sets of passages, questions, claims and clues: the built-in Factbook, folders, the hub; tasks made of them."""
 
 from nbutils.data.folder import read_folder, write_folder
 from nbutils.data.hub import HUB_SETS, hub_dataset, is_known, load_corpus, load_questions
@@ -7,7 +7,7 @@ from nbutils.data.load import load_dataset
 from nbutils.data.passages import split_text, words_of
 from nbutils.data.probes import answer_options, counterfactual_passages, unrelated_texts
 from nbutils.data.sampling import one_per_fact, sample, sample_mixture, select, task_batches
-from nbutils.data.schema import Claim, Clue, Dataset, Passage, Question, content_sha256
+from nbutils.data.schema import Claim, Clue, Dataset, Passage, Question, content_sha256, corpus_sha256
 from nbutils.data.tasks import (
     LABEL_ANSWERS,
     Example,

@@ -2,30 +2,25 @@
 
 import functools
 
-from nbutils.cache import cached_json
+from nbutils import cache
 from nbutils.errors import InputError
-from nbutils.files import sha256_text
-from nbutils.generation.scoring import fingerprint, max_positions, pad
+from nbutils.generation.scoring import fingerprint, pad, require_length
 from nbutils.models import Generator, batches_by_length
 from nbutils.progress import progress_bar
 
 GENERATION_TOKENS = 16384  # and when generating: a step reads all weights, so it should serve many prompts
 
 
-def generate(
-    generator: Generator, prompts: list[str], max_new_tokens: int = 16, n_beams: int = 1, use_cache: bool = True
-) -> list[str]:
+def generate(generator: Generator, prompts: list[str], max_new_tokens: int = 16, n_beams: int = 1) -> list[str]:
     """The continuation of each prompt up to the first newline, stripped; greedy, or the best of `n_beams` beams.
 
     Results are kept by content: the generator's sha256, the prompts and the settings. A model that is being trained
-    has no sha256 of its own yet: pass `use_cache=False`.
+    has no sha256 of its own yet: generate `with cache.off()`.
     """
     if not prompts:
         raise InputError("nothing to generate: the list of prompts is empty")
-    if not use_cache:
-        return _generate(generator, prompts, max_new_tokens, n_beams)
-    key = sha256_text(fingerprint(generator), f"{max_new_tokens} {n_beams}", *prompts)
-    return cached_json("generations", key, lambda: _generate(generator, prompts, max_new_tokens, n_beams))
+    key = cache.key(_generate, fingerprint(generator), f"{max_new_tokens} {n_beams}", *prompts)
+    return cache.json_list("generations", key, lambda: _generate(generator, prompts, max_new_tokens, n_beams))
 
 
 def _generate(generator: Generator, prompts: list[str], max_new_tokens: int, n_beams: int) -> list[str]:
@@ -36,11 +31,7 @@ def _generate(generator: Generator, prompts: list[str], max_new_tokens: int, n_b
     ends = [tokenizer.eos_token_id, *([] if generator.seq2seq else newline_tokens(tokenizer))]
     texts = [""] * len(prompts)
     lengths = [len(ids) + max_new_tokens for ids in prompt_ids]
-    # An encoder and a decoder count separately.
-    longest = max(max(map(len, prompt_ids)), max_new_tokens) if generator.seq2seq else max(lengths)
-    limit = max_positions(generator)
-    if limit is not None and longest > limit:
-        raise InputError(f"a prompt with its answer takes {longest} tokens, {generator.name} has {limit}: shorten it")
+    require_length(generator, [len(ids) for ids in prompt_ids], max_new_tokens)
     with (
         torch.inference_mode(),
         torch.compiler.set_stance("force_eager"),  # growing caches would recompile at every step

@@ -6,10 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from nbutils.cache import cached_array
+from nbutils import cache
 from nbutils.errors import InputError
-from nbutils.files import sha256_source, sha256_text
-from nbutils.models.load import Encoder
+from nbutils.models.encoder import Encoder, encoder_fingerprint
 from nbutils.progress import progress_bar
 
 SHARD_SIZE = 65_536  # texts that are encoded, kept and added to an index at a time: 0.2 GB at 768 numbers
@@ -17,20 +16,12 @@ BATCH_TOKENS = 4096  # padded tokens a batch: larger ones fall out of a processo
 GPU_BATCH_TOKENS = 32_768  # smaller ones leave a GPU waiting for Python
 
 
-def embedding_dim(encoder: Encoder) -> int:
-    """D: how many numbers the vectors of `encoder` have."""
-    config = encoder.model.config
-    return getattr(config, "projection_dim", 0) or config.hidden_size
-
-
-def encode(encoder: Encoder, texts: list[str], label: str = "texts", use_cache: bool = True) -> np.ndarray:
+def encode(encoder: Encoder, texts: list[str], label: str = "texts") -> np.ndarray:
     """Vectors of the texts, (n, D) float32, in the order given.
 
     Results are kept by content: the same model, dtype, length limit and texts are encoded once. An encoder that is
-    being trained has no sha256 of its own yet: pass `use_cache=False`.
+    being trained has no sha256 of its own yet: encode `with cache.off()`.
     """
-    if not use_cache:
-        return _encode(encoder, texts, label)
     shards = [
         encode_shard(encoder, texts[start : start + SHARD_SIZE], shard_label(label, start, len(texts)))
         for start in range(0, max(1, len(texts)), SHARD_SIZE)
@@ -51,14 +42,12 @@ def encode_with_dropout(encoder: Encoder, texts: list[str], seed: int) -> np.nda
 
 def encode_shard(encoder: Encoder, texts: list[str], label: str) -> np.ndarray:
     """Vectors of at most SHARD_SIZE texts, from the cache where they are there."""
-    return cached_array("embeddings", encoding_key(encoder, texts), lambda: _encode(encoder, texts, label))
+    return cache.array("embeddings", encoding_key(encoder, texts), lambda: _encode(encoder, texts, label))
 
 
 def encoding_key(encoder: Encoder, texts: list[str]) -> str:
     """Digest of all that the vectors depend on, the code included."""
-    parameter = next(encoder.model.parameters())
-    settings = f"{parameter.dtype} {parameter.device.type} {encoder.pooling} {encoder.normalise} {encoder.max_length}"
-    return sha256_text(_ENCODING_CODE, encoder.sha256, settings, *texts)
+    return cache.key(_encode, encoder_fingerprint(encoder), *texts)
 
 
 def shard_label(label: str, start: int, n: int) -> str:
@@ -84,7 +73,7 @@ def _encode(encoder: Encoder, texts: list[str], label: str) -> np.ndarray:
 
 
 def embed(encoder: Encoder, token_ids: list[list[int]]):
-    """Vectors (B, D) of one batch of tokenised texts, as a tensor that gradients flow through."""
+    """Vectors (B, D) of one batch of tokenized texts, as a tensor that gradients flow through."""
     import torch
 
     device = encoder.model.device
@@ -97,7 +86,7 @@ def embed(encoder: Encoder, token_ids: list[list[int]]):
     else:
         mask = batch["attention_mask"].unsqueeze(-1)  # (B, T, 1)
         pooled = (output.last_hidden_state.float() * mask).sum(1) / mask.sum(1)
-    return torch.nn.functional.normalize(pooled.float(), dim=-1) if encoder.normalise else pooled
+    return torch.nn.functional.normalize(pooled.float(), dim=-1) if encoder.normalize else pooled
 
 
 def batches_by_length(lengths: list[int], batch_tokens: int) -> Iterator[list[int]]:
@@ -111,7 +100,3 @@ def batches_by_length(lengths: list[int], batch_tokens: int) -> Iterator[list[in
         size = max(1, batch_tokens // max(1, lengths[order[start]]))
         yield order[start : start + size]
         start += size
-
-
-# What the keys of the cache hold of this module, as it was when it was imported.
-_ENCODING_CODE = sha256_source(_encode, embed, batches_by_length)

@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nbutils import cache, retrieval
+from nbutils import cache, models, retrieval
 from nbutils.data import Example, Passage
 from nbutils.errors import InputError
 from nbutils.models import Encoder, Generator
 from nbutils.training.checks import require_index, require_marginal, require_settings
 from nbutils.training.embedding import embed_texts, nearest_passages
-from nbutils.training.identity import corpus_texts, encoder_identity, run_key
+from nbutils.training.identity import corpus_texts, run_key
 from nbutils.training.launch import carry_out
 from nbutils.training.loop import Learners, Run
 from nbutils.training.rag_loss import RagLoss, add_rag_gradients
@@ -35,7 +35,7 @@ def train_end2end(
     temperature: float = 1.0,
     towers: tuple[str, ...] = TOWERS,
     index: str = retrieval.EXACT,
-    search_effort: int | None = None,
+    search_parameters: int | None = None,
     n_actors: int = 0,
     seed: int = 0,
     name: str | None = None,
@@ -48,7 +48,7 @@ def train_end2end(
     so that the search stays with the vectors of the start). With `n_actors`, so many Ray actors encode the passages
     while training goes on, and the index is put in place when the next one is due: `refresh_every` steps later than
     without, and at the same step in every run. The index that is returned is made by the passage encoder that is.
-    `towers` names the encoders that learn; the others are returned as they came. `index` and `search_effort` describe
+    `towers` names the encoders that learn; the others are returned as they came. `index` and `search_parameters` describe
     the index as in `retrieval.build_dense`.
 
     History: that of `train_rag`, and `index_age` (steps since the snapshot of which the index was made).
@@ -57,14 +57,14 @@ def train_end2end(
     require_marginal(examples, marginalization, temperature)
     _require_refresh(refresh_every, n_actors, towers, settings.n_steps)
     require_settings(settings, generator, 1)
-    build = functools.partial(_build_index, corpus, index, search_effort, seed)
+    build = functools.partial(_build_index, corpus, index, search_parameters, seed)
     first_index = build(passage_encoder)
     require_index(question_encoder, first_index, corpus, n_docs)
     both = {"question": question_encoder, "passage": passage_encoder}
     learning = {tower: both[tower] for tower in TOWERS if tower in towers}
 
     content = [marginalization, str(n_docs), repr(temperature), f"{refresh_every} {sorted(learning)} {n_actors}"]
-    content += [*map(encoder_identity, both.values()), first_index.sha256, "\0", *map(repr, examples), "\0"]
+    content += [*map(models.encoder_fingerprint, both.values()), first_index.sha256, "\0", *map(repr, examples), "\0"]
     key = run_key([End2EndObjective, refresh], generator, settings, seed, *content, *corpus_texts(corpus))
     with cache.locked_folder("training", key) as folder:
         texts = [retrieval.passage_text(passage, passage_encoder.title_separator) for passage in corpus.values()]
@@ -123,8 +123,8 @@ def _search_and_encode(objective: End2EndObjective, learning: dict[str, Encoder]
     return ids, scores.masked_fill(missing.to(scores.device), -math.inf)
 
 
-def _build_index(corpus, description, search_effort, seed, encoder: Encoder, vectors: np.ndarray | None = None):
-    return retrieval.build_dense(encoder, corpus, description, search_effort, seed, vectors)
+def _build_index(corpus, description, search_parameters, seed, encoder: Encoder, vectors: np.ndarray | None = None):
+    return retrieval.build_dense(encoder, corpus, description, search_parameters, seed, vectors)
 
 
 def _require_refresh(refresh_every: int | None, n_actors: int, towers: tuple[str, ...], n_steps: int) -> None:

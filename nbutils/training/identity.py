@@ -5,7 +5,7 @@ from importlib.metadata import version
 
 from nbutils import cache, generation
 from nbutils.data import Passage
-from nbutils.models import Encoder, Generator
+from nbutils.models import Generator
 from nbutils.training.loop import train
 from nbutils.training.settings import TrainingSettings
 
@@ -21,14 +21,6 @@ def run_key(
     if generator is not None:
         parts += [generation.fingerprint(generator), generation.build_prompt("question", Passage("title", "text"))]
     return cache.key([train, *algorithm], *parts, *content)
-
-
-def encoder_identity(encoder: Encoder) -> str:
-    model = encoder.model
-    return (
-        f"{encoder.sha256} {model.dtype} {model.device.type} {encoder.pooling} {encoder.normalise} "
-        f"{encoder.max_length} {encoder.title_separator!r}"
-    )
 
 
 def corpus_texts(corpus: dict[str, Passage]) -> list[str]:

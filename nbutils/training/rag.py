@@ -4,14 +4,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nbutils import cache
+from nbutils import cache, models
 from nbutils.data import Example, Passage
 from nbutils.errors import InputError
 from nbutils.models import Encoder, Generator
 from nbutils.retrieval import DenseIndex
 from nbutils.training.checks import require_index, require_marginal, require_settings
 from nbutils.training.embedding import search_with_gradients
-from nbutils.training.identity import corpus_texts, encoder_identity, run_key
+from nbutils.training.identity import corpus_texts, run_key
 from nbutils.training.launch import carry_out
 from nbutils.training.loop import Learners, Run
 from nbutils.training.rag_loss import RagLoss, add_rag_gradients
@@ -51,7 +51,7 @@ def train_rag(
     require_settings(settings, generator, n_processes)
     if retrieved is None:
         require_index(question_encoder, index, corpus, n_docs)
-        source = ["searched", encoder_identity(question_encoder), index.sha256]
+        source = ["searched", models.encoder_fingerprint(question_encoder), index.sha256]
     else:
         retrieved = _require_retrieved(retrieved, corpus, len(examples), n_docs)
         source = ["retrieved", *retrieved[0].ravel().tolist(), str(retrieved[1].tolist())]

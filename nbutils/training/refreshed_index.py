@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nbutils import models
+from nbutils import cache, models
 from nbutils.errors import InputError
 from nbutils.files import atomic_path, sha256_file
 from nbutils.models import Encoder
@@ -75,7 +75,9 @@ def _index_at(index: RefreshedIndex, encoder: Encoder, step: int) -> DenseIndex:
     frozen = snapshot(encoder, index.original, _snapshot_path(index, step))
     if index.submitted is not None and index.submitted[0] == step:
         return index.build(frozen, collect(index.submitted[1]))
-    return index.build(frozen, models.encode(frozen, index.texts, "passages", use_cache=False))
+    with cache.off():  # it has no sha256 of its own while it learns
+        vectors = models.encode(frozen, index.texts, "passages")
+    return index.build(frozen, vectors)
 
 
 def _index_or_stop(index: RefreshedIndex, encoder: Encoder, wanted: int, step: int) -> DenseIndex:

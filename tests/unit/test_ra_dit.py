@@ -3,7 +3,7 @@
 import checkpoints
 import numpy as np
 import pytest
-from substitution import substitute
+from substitution import substitute, uncached
 from test_training import (
     ANSWERS,
     CORPUS,
@@ -150,7 +150,7 @@ def learn(encoder, index):
 
 
 def recall(index, encoder):
-    ids, _ = retrieval.search_dense(index, encoder, QUERIES, 1)
+    ids, _ = retrieval.search(retrieval.DenseRetriever(index, encoder), QUERIES, 1)
     return np.mean([row[0] in example.gold_passages for row, example in zip(ids, EXAMPLES, strict=True)])
 
 
@@ -251,7 +251,7 @@ def test_a_four_bit_reader_is_saved_and_reloaded_to_the_same_logits(tmp_path):
         tuned, curves = system.generator, system.history
         adapter = {name: tensor for name, tensor in weights(tuned.model).items() if "lora_B" in name}
         assert adapter and all(tensor.abs().max() > 0 for tensor in adapter.values())
-        scores.append((tuned, generation.answer_logprobs(tuned, PROMPTS, ANSWERS, use_cache=False), curves))
+        scores.append((tuned, uncached(generation.answer_logprobs, tuned, PROMPTS, ANSWERS), curves))
     (first, numbers, curves), (second, again, same) = scores
     assert curves == same and first.sha256 == second.sha256 and equal(first.model, second.model)
     assert all(np.array_equal(one, other) for one, other in zip(numbers, again, strict=True))
