@@ -48,8 +48,8 @@ def train_end2end(
     so that the search stays with the vectors of the start). With `n_actors`, so many Ray actors encode the passages
     while training goes on, and the index is put in place when the next one is due: `refresh_every` steps later than
     without, and at the same step in every run. The index that is returned is made by the passage encoder that is.
-    `towers` names the encoders that learn; the others are returned as they came. `index` and `search_parameters` describe
-    the index as in `retrieval.build_dense`.
+    `towers` names the encoders that learn; the others are returned as they came. `index` and `search_parameters` are
+    those of `retrieval.build_dense`.
 
     History: that of `train_rag`, and `index_age` (steps since the snapshot of which the index was made).
     Raises as `train_rag`, and when `refresh_every` would leave the index as it was.
