@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from nbutils import claims, files, metrics, paths
-from nbutils.data import Dataset
+from nbutils.data import Dataset, questions
 from nbutils.errors import InputError
 
 FORMAT = 2
@@ -97,7 +97,7 @@ class Record:
             "name": dataset.name,
             "sha256": dataset.sha256,
             "n_passages": len(dataset.corpus),
-            "n_questions": len(dataset.questions),
+            "n_questions": len(questions(dataset.examples)),
         }
 
     def model(self, role: str, name: str, sha256: str) -> None:
