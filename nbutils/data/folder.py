@@ -237,7 +237,7 @@ def write_dataset(folder: Path, dataset: Dataset, digest_beside: bool) -> Datase
 
 
 def _by_file(examples: list[Example]) -> tuple[list[Example], list[Example], list[Example]]:
-    """The examples of queries.jsonl, claims.jsonl and clues.jsonl; one without a file is in the first, to be refused."""
+    """The examples of queries.jsonl, claims.jsonl and clues.jsonl; what has no file is in the first, to be refused."""
     claims, clues = ([e for e in examples if e.task == task] for task in ("verification", "clue"))
     return [e for e in examples if e.task not in ("verification", "clue")], claims, clues
 

@@ -1,29 +1,40 @@
 """Questions, claims and clues in one form; batches of one task; scores beside what chance gives."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from nbutils import data, generation, tasks
-from nbutils.data import Claim, Clue, Passage, Question
+from nbutils.data import Passage, claim_example, clue_example, question_example
 from nbutils.errors import InputError
 from nbutils.record import Record
 
-QUESTION = Question("q1", "What is the capital of Peru?", ("Lima", "the city of Lima"), ("p1",), split="train")
-CLAIM = Claim("c1", "The capital of Peru is Quito.", "refuted", ("p1",), "train")
-CLUE = Clue("j1", "The flag of this country or territory: red, white and red.", "Netherlands", ("p2",), "train")
+QUESTION = question_example(
+    "q1", "What is the capital of Peru?", ("Lima", "the  city\nof Lima"), ("p1",), split="train"
+)
+CLAIM = claim_example("c1", "The capital of Peru is Quito.", "refuted", ("p1",), "train")
+FLAG = "The flag of this country or territory: red, white and red."
+CLUE = clue_example("j1", FLAG, "Netherlands", "the Netherlands", ("p2",), "train")
 
 
 def test_every_task_says_what_is_searched_asked_and_answered():
-    (item,) = data.question_items([QUESTION])
-    assert (item.query, item.question, item.answers) == (QUESTION.text, QUESTION.text, QUESTION.answers)
-    assert data.question_items([QUESTION], max_words=2)[0].answers == ("Lima", "the city")
-    (item,) = data.claim_items([CLAIM])
-    assert item.query == CLAIM.text and item.question.startswith(CLAIM.text) and item.answers == ("false",)
-    (item,) = data.clue_items([CLUE])
-    assert item.query == "The flag of the Netherlands" and item.query in item.question
-    assert item.answers == ("red, white and red.",) and item.gold_passages == ("p2",)
-    with pytest.raises(InputError, match="clue 'j2' has no category"):
-        data.clue_items([Clue("j2", "It is red.", "Peru", ())])
+    assert QUESTION.query == QUESTION.question == "What is the capital of Peru?" and QUESTION.task == "open"
+    assert CLAIM.query == "The capital of Peru is Quito." and CLAIM.question.startswith(CLAIM.query)
+    assert (CLAIM.task, CLAIM.answers, data.claim_label(CLAIM)) == ("verification", ("false",), "refuted")
+    assert CLUE.query == "The flag of the Netherlands" and CLUE.query in CLUE.question
+    assert CLUE.answers == ("red, white and red.",) and CLUE.gold_passages == ("p2",)
+    assert (CLUE.task, CLUE.subject, data.written_text(CLUE)) == ("clue", "Netherlands", FLAG)
+    for text in ("It is red.", ": red"):
+        with pytest.raises(InputError, match="clue 'j2' has no category: write it as 'category: text'"):
+            clue_example("j2", text, "Peru", "Peru", ())
+    with pytest.raises(InputError, match="claim 'c1' has the answer 'no': use true, false, unknown"):
+        data.claim_label(replace(CLAIM, answers=("no",)))
+
+
+def test_answers_are_put_on_one_line_and_cut():
+    (whole,), (cut,) = data.trim_answers([QUESTION]), data.trim_answers([QUESTION], max_words=2)
+    assert whole == replace(QUESTION, answers=("Lima", "the city of Lima")) and cut.answers == ("Lima", "the city")
 
 
 LIMA = Passage(
@@ -33,25 +44,25 @@ LIMA = Passage(
 
 def test_a_statement_is_searched_and_written_but_not_shown():
     corpus = {"p1": LIMA, "p2": Passage("Chad", "Desert.")}
-    first, second = data.statement_items(corpus, 1.0, seed=0)
+    first, second = data.statement_examples(corpus, 1.0, seed=0)
     assert first.answers == (first.query,) == ("Peru: The capital is Lima, on the coast.",)
     assert second.answers == ("Peru: Its currency is the sol, used since 1991 in all of it.",)
     assert {first.gold_passages, second.gold_passages} == {("p1",)} and first.id != second.id
     ((prompt,),) = generation.passage_prompts([first], [["p2"]], corpus)
     assert prompt == "Background: Chad. Desert.\n\nStatement:"  # of the statement itself there is nothing
-    ((asked,),) = generation.passage_prompts(data.question_items([QUESTION]), [["p2"]], corpus)
+    ((asked,),) = generation.passage_prompts([QUESTION], [["p2"]], corpus)
     assert "Question:" in asked and "Statement:" not in asked
 
 
 def test_half_of_a_statement_s_words_are_not_searched():
-    items = data.statement_items({"p1": LIMA}, 0.5, seed=0)
-    for item, whole in zip(items, data.statement_items({"p1": LIMA}, 1.0, seed=0), strict=True):
+    items = data.statement_examples({"p1": LIMA}, 0.5, seed=0)
+    for item, whole in zip(items, data.statement_examples({"p1": LIMA}, 1.0, seed=0), strict=True):
         (answer,) = item.answers
         words, some = answer.split()[1:], item.query.split()[1:]
         assert answer == whole.query and item.query.startswith("Peru: ")
         assert len(some) == round(len(words) / 2) and iter_holds(words, some)
-    assert items == data.statement_items({"p1": LIMA}, 0.5, seed=0)
-    assert items != data.statement_items({"p1": LIMA}, 0.5, seed=1)
+    assert items == data.statement_examples({"p1": LIMA}, 0.5, seed=0)
+    assert items != data.statement_examples({"p1": LIMA}, 0.5, seed=1)
 
 
 def iter_holds(words, some):
@@ -70,12 +81,12 @@ def iter_holds(words, some):
 )
 def test_statements_that_cannot_be(corpus, kept, message):
     with pytest.raises(InputError, match=message):
-        data.statement_items(corpus, kept, 0)
+        data.statement_examples(corpus, kept, 0)
 
 
 def test_what_is_retrieved_is_scored_by_answers_and_by_gold_passages():
     corpus = {"p1": LIMA, "p2": Passage("Chad", "Desert."), "p3": Passage("Peru", "Lima again.")}
-    items = [data.Example(f"q{i}", "", "", ("Lima",), ("p1",)) for i in range(4)]
+    items = [data.Example(f"q{i}", "fact", "", "", ("Lima",), ("p1",)) for i in range(4)]
     record = Record("00_start_here", "smoke", 0, {}, {})
     found = [np.array([["p1", "p2"]] * 4), np.array([["p3", "p1"]] * 2 + [["p2", "p3"]] * 2)]  # two seeds
     tasks.record_retrieval(record, "X", items, corpus, found, ks=(1, 2))
@@ -83,7 +94,7 @@ def test_what_is_retrieved_is_scored_by_answers_and_by_gold_passages():
     assert record["scores"]["recall_at_1/X"]["values"] == [0.5] * 4
     assert record["scores"]["recall_at_2/X"]["values"] == [1, 1, 0.5, 0.5]
     assert record["metrics"]["top_2/X"]["value"] == 1.0
-    items[0] = data.Example("q0", "", "", ("Quito",), ())
+    items[0] = data.Example("q0", "fact", "", "", ("Quito",), ())
     tasks.record_retrieval(record, "Y", items, corpus, found, ks=(1, 2))
     assert "recall_at_1/Y" not in record["scores"]  # not all questions name a gold passage
     assert sum(record["scores"]["top_2/Y"]["values"]) == 3
@@ -93,11 +104,11 @@ def test_what_is_retrieved_is_scored_by_answers_and_by_gold_passages():
 def test_an_answer_in_the_passages_counts_for_what_it_is_above_chance():
     """Each question has a passage of its own; another question's answer is seldom in it."""
     corpus = {f"p{i}": Passage("", f"value{i} common") for i in range(50)}
-    items = [data.Example(f"q{i}", "", "", (f"value{i}",), (f"p{i}",)) for i in range(50)]
+    items = [data.Example(f"q{i}", "fact", "", "", (f"value{i}",), (f"p{i}",)) for i in range(50)]
     record = Record("00_start_here", "smoke", 0, {}, {})
     own = np.array([[f"p{i}"] for i in range(50)])
     tasks.record_retrieval(record, "right", items, corpus, [own], ks=(1,))
-    easy = [data.Example(item.id, "", "", ("common",), item.gold_passages) for item in items]
+    easy = [data.Example(item.id, "fact", "", "", ("common",), item.gold_passages) for item in items]
     tasks.record_retrieval(record, "easy", easy, corpus, [own[::-1]], ks=(1,))
     means = {name: metric["value"] for name, metric in record["metrics"].items()}
     assert means["top_1/right"] == means["top_1/easy"] == 1  # the measure itself sees no difference
@@ -107,7 +118,7 @@ def test_an_answer_in_the_passages_counts_for_what_it_is_above_chance():
 
 def claims(n, split="test"):
     labels = ("supported", "refuted", "not_enough_information")
-    return [Claim(f"{split}{i}", f"claim {i}", labels[i % 3 if i < n // 2 else 0], (), split) for i in range(n)]
+    return [claim_example(f"{split}{i}", f"claim {i}", labels[i % 3 if i < n // 2 else 0], (), split) for i in range(n)]
 
 
 def test_draws_are_seeded_of_one_split_and_balanced():
@@ -115,12 +126,12 @@ def test_draws_are_seeded_of_one_split_and_balanced():
     assert data.sample(rows, 10, 1, "test") == data.sample(rows, 10, 1, "test") != data.sample(rows, 10, 2, "test")
     assert {row.split for row in data.sample(rows, None, 0, "train")} == {"train"}
     assert len(data.sample(rows, None, 0, "test")) == 60
-    balanced = data.sample(rows, 15, 0, "test", by="label")
-    assert [sum(row.label == label for row in balanced) for label in data.LABEL_ANSWERS] == [5, 5, 5]
+    balanced = data.sample(rows, 15, 0, "test", by=data.claim_label)
+    assert [sum(data.claim_label(row) == label for row in balanced) for label in data.LABEL_ANSWERS] == [5, 5, 5]
     # Of the 60, 10 each are refuted and without evidence: neither all nor many are more of the others than of these.
     for n in (None, 45):
-        balanced = data.sample(rows, n, 0, "test", by="label")
-        assert [sum(row.label == label for row in balanced) for label in data.LABEL_ANSWERS] == [10, 10, 10]
+        balanced = data.sample(rows, n, 0, "test", by=data.claim_label)
+        assert [sum(data.claim_label(row) == label for row in balanced) for label in data.LABEL_ANSWERS] == [10, 10, 10]
     with pytest.raises(InputError, match="no records in split 'dev'"):
         data.sample(rows, 5, 0, "dev")
 
@@ -128,7 +139,9 @@ def test_draws_are_seeded_of_one_split_and_balanced():
 def test_one_wording_of_each_fact():
     facts = [("a", ("Lima",)), ("a", ("Quito",)), ("b", ("Lima",))]
     questions = [
-        Question(f"{field}-{answers[0]}-{wording}", "", answers, ("p",), "fact", "test", field, wording)
+        question_example(
+            f"{field}-{answers[0]}-{wording}", "", answers, ("p",), "fact", "test", field, template=wording
+        )
         for field, answers in facts
         for wording in range(3)
     ]
@@ -136,12 +149,12 @@ def test_one_wording_of_each_fact():
     assert sorted((q.field, q.answers) for q in kept) == sorted(facts)
     assert data.one_per_fact(questions, 0) == kept
     assert len({q.template for seed in range(20) for q in data.one_per_fact(questions, seed)}) == 3
-    foreign = [Question(f"q{i}", "", ("Lima",), ("p",)) for i in range(4)]  # of which wordings are unknown
+    foreign = [question_example(f"q{i}", "", ("Lima",), ("p",)) for i in range(4)]  # of which wordings are unknown
     assert len(data.one_per_fact(foreign, 0)) == 4
 
 
 def test_batches_hold_one_task_each():
-    items = {"a": data.question_items([QUESTION] * 3), "b": data.claim_items(claims(5))}
+    items = {"a": [QUESTION] * 3, "b": claims(5)}
     mixed = data.task_batches(items, ("a", "b", "b"), 2, 6, seed=0)
     assert [item.id == "q1" for item in mixed] == [True] * 2 + [False] * 4 + [True] * 2 + [False] * 4
     of_b = [item.id for item in mixed if item.id != "q1"]
@@ -155,14 +168,14 @@ def test_batches_hold_one_task_each():
 
 def test_one_prompt_for_each_passage():
     corpus = {"p1": Passage("Peru", "Capital: Lima."), "p2": Passage("Chad", "Desert.")}
-    (row,) = generation.passage_prompts(data.question_items([QUESTION]), np.array([["p2", "p1"]]), corpus)
+    (row,) = generation.passage_prompts([QUESTION], np.array([["p2", "p1"]]), corpus)
     assert [("Desert." in row[0]), ("Capital: Lima." in row[1])] == [True, True]
-    assert all(QUESTION.text in prompt for prompt in row)
+    assert all(QUESTION.question in prompt for prompt in row)
 
 
 def test_scores_of_answers_are_means_over_seeds_beside_chance():
     record = Record("00_start_here", "smoke", 0, {}, {})
-    items = data.claim_items(claims(40))
+    items = claims(40)
     right = [item.answers[0] for item in items]
     wrong = ["maybe"] * 40
     tasks.record_answers(record, "exact_match", "RAG-Token", "verification", items, [right, wrong])
@@ -180,7 +193,7 @@ def test_shuffled_answers_are_never_right_by_accident():
     holders = ["Charles III" if i % 5 == 0 else f"Holder {i}" for i in range(40)]
     offices = [asked(f"o{i}", f"Who holds office {i}?", holder, "p1") for i, holder in enumerate(holders)]
     record = Record("00_start_here", "smoke", 0, {}, {})
-    tasks.record_answers(record, "exact_match", "RAG", "offices", data.question_items(offices), [holders])
+    tasks.record_answers(record, "exact_match", "RAG", "offices", offices, [holders])
     assert record["metrics"]["exact_match/RAG/offices"]["value"] == 1
     assert record["metrics"]["exact_match/RAG/offices, shuffled answers"]["value"] == 0
     plain = np.random.default_rng(0).permutation(40)
@@ -217,11 +230,11 @@ LAND = {"p1": PEOPLE, "p2": SANDS}
 
 
 def asked(id_, text, answer, gold, field="capital", split="train"):
-    return Question(id_, text, (answer,), (gold,), "fact", split, field)
+    return question_example(id_, text, (answer,), (gold,), "fact", split, field)
 
 
 def test_one_instance_a_passage_and_one_task_a_batch():
-    items = {name: data.question_items([QUESTION] * 9) for name in ("questions", "reading", "closed-book")}
+    items = {name: [QUESTION] * 9 for name in ("questions", "reading", "closed-book")}
     rows = generation.instruction_batches(items, ("questions", "reading", "closed-book"), 2, 4, 3, seed=0)
     assert [(row.task, row.rank) for row in rows] == [
         *[("questions", rank) for _ in range(2) for rank in range(3)],
@@ -232,7 +245,7 @@ def test_one_instance_a_passage_and_one_task_a_batch():
 
 
 def test_the_same_instructions_with_and_without_retrieved_passages():
-    items = data.question_items([asked("q1", "What is the capital of Peru?", "Lima", "p1")])
+    items = [asked("q1", "What is the capital of Peru?", "Lima", "p1")]
     rows = [
         generation.Instance(task, items[0], rank) for task in ("questions", "reading", "closed-book") for rank in (0, 1)
     ]
@@ -271,12 +284,12 @@ def test_prompts_by_exact_string():
 
 
 def test_a_passage_teaches_by_its_two_ends():
-    (item,) = data.continuation_items(LAND, ["p1"], 25)
+    (item,) = data.continuation_examples(LAND, ["p1"], 25)
     assert (item.query, item.answers) == ("Capital: Lima. Currency: sol.", ("old capital was Cuzco.",))
-    (item,) = data.continuation_items(LAND, ["p1"], 2)
+    (item,) = data.continuation_examples(LAND, ["p1"], 2)
     assert (item.query, item.answers, item.gold_passages) == ("Capital: Lima.", ("was Cuzco.",), ())
     with pytest.raises(InputError, match="passage 'p3' is a single word"):
-        data.continuation_items({"p3": Passage("A", "word")}, ["p3"], 25)
+        data.continuation_examples({"p3": Passage("A", "word")}, ["p3"], 25)
 
 
 def test_a_mix_has_its_shares():
@@ -298,7 +311,7 @@ def test_planted_answers_and_options():
     pool = [lima, chad, sol]
     planted = data.counterfactual_passages([lima, sol, twice, lonely], LAND, pool, 0)
     assert planted == {"q1": (Passage("Peru", PEOPLE.text.replace("Lima", "N'Djamena")), "N'Djamena")}
-    second = Question("q6", "?", ("Lima", "Cuzco"), ("p1",), field="capital")  # its other answer would remain
+    second = question_example("q6", "?", ("Lima", "Cuzco"), ("p1",), field="capital")  # its other answer would remain
     assert data.counterfactual_passages([second], LAND, pool, 0) == {}
     assert data.answer_options([lima, sol], pool, 2, 0) == {"q1": ["Lima", "N'Djamena"]}
     # Whole words alone: "3" is no part of another number, nor of a decimal one.
