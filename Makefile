@@ -19,9 +19,13 @@ endif
 figures: .venv/installed
 	$(BIN)/python -m nbutils run $(NB) --scale $(SCALE) --jobs $(JOBS)
 
-test: .venv/installed
+# Style, unsafe calls and dead code by ruff; who may import whom by import-linter. The rules are in pyproject.toml.
+lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache --no-logo
+
+test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 benchmarks: .venv/installed

@@ -1,1 +1,1 @@
-"""Helpers shared by the notebooks: one module, one job; heavy libraries are imported inside functions."""
+"""Helpers shared by the notebooks: a room for each noun, a file for each job; heavy imports stand inside functions."""

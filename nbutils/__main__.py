@@ -73,7 +73,7 @@ def run(notebooks, scale, jobs, timeout, resume, pairs, out_dir) -> None:
         sys.exit(128 + signum)
     done = [outcome.notebook for outcome in outcomes if outcome.status == "done"]
     if done and out_dir is None:
-        from nbutils import report as reports
+        from nbutils.record import report as reports
 
         click.echo(f"results: {reports.render(scale)[-1]}")
     elif done:
@@ -159,7 +159,7 @@ def list_() -> None:
 
 def _verdicts(notebook: str) -> dict[str, str]:
     """Scale -> "2 reproduced, 1 inconclusive" for the scales at which the notebook has a record."""
-    from nbutils.claims import SCALES
+    from nbutils.presets import SCALES
     from nbutils.record import load_record
 
     found = {}
@@ -175,7 +175,7 @@ def _verdicts(notebook: str) -> dict[str, str]:
 @click.option("--scale", default="tiny", show_default=True, help="Whose records: smoke, tiny, gpu or paper.")
 def report(scale) -> None:
     """Render the claims table into README.md and the page figures/SCALE/index.html from the records."""
-    from nbutils import report as reports
+    from nbutils.record import report as reports
 
     for path in reports.render(scale):
         click.echo(f"written: {path}")

@@ -84,7 +84,7 @@ def file(
     """
     if _is_off.get():
         return compute()
-    path = _root() / kind / f"{key}.{suffix}"
+    path = paths.CACHE / kind / f"{key}.{suffix}"
     if path.is_file():
         with suppress(FileNotFoundError, *damaged):
             value = read(path)
@@ -102,7 +102,7 @@ def folder(kind: str, key: str, read: Callable[[Path], Any | None], build: Calla
     Of several processes that ask for the same folder one builds it, and the others wait and read it.
     """
     if not _is_off.get():
-        path = _root() / kind / key
+        path = paths.CACHE / kind / key
         if (value := read(path)) is not None:
             _touch(path)
             return value
@@ -121,7 +121,7 @@ def locked_folder(kind: str, key: str) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix=f"{kind}-") as scratch:
             yield Path(scratch) / key
         return
-    path = _root() / kind / key
+    path = paths.CACHE / kind / key
     with exclusive(_lock_of(path)):
         yield path
         _touch(path)
@@ -165,7 +165,7 @@ class Usage:
 
 def show() -> dict[str, Usage]:
     """What the cache holds, by kind."""
-    found = {kind: [_measure(entry) for entry in _entries(_root() / kind)] for kind in _kinds()}
+    found = {kind: [_measure(entry) for entry in _entries(paths.CACHE / kind)] for kind in _kinds()}
     there = {kind: [measure for measure in found[kind] if measure[1] < _GONE] for kind in found}
     return {kind: _total(measures) for kind, measures in there.items() if measures}
 
@@ -186,7 +186,7 @@ def clear() -> dict[str, Usage]:
 
 
 def _kinds() -> list[str]:
-    root = _root()
+    root = paths.CACHE
     return sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
 
 
@@ -222,7 +222,7 @@ def _remove(kinds: set[str], before: float) -> dict[str, Usage]:
     """Remove the entries of these kinds that were last used before that time."""
     removed = {}
     for kind in sorted(kinds):
-        old = [entry for entry in _entries(_root() / kind) if _last_use(entry) < before]
+        old = [entry for entry in _entries(paths.CACHE / kind) if _last_use(entry) < before]
         measures = [measure for entry in old if (measure := _remove_entry(entry, before)) is not None]
         if measures:
             removed[kind] = _total(measures)
@@ -248,13 +248,3 @@ def _remove_entry(entry: Path, before: float) -> tuple[int, float] | None:
             return measure
     except Timeout:
         return None
-
-
-# Temporary, for call sites and tests that have not moved yet. All of this goes at the merge, `_root()` then being
-# `paths.CACHE`.
-CACHE: Path | None = None
-cached_array, cached_json = array, json_list
-
-
-def _root() -> Path:
-    return CACHE or paths.CACHE

@@ -3,7 +3,8 @@
 import nbformat
 import numpy as np
 
-from nbutils import claims, data, paths, record, run
+from nbutils import data, paths, record, run
+from nbutils.record import claims
 
 
 def results(slug, folder, scale="smoke", **parameters):

@@ -1,4 +1,4 @@
-"""TODO"""
+"""Prompts, and what a language model makes of them: log p(answer), greedy answers, shared prefixes read once."""
 
 from nbutils.generation.compiled import call_compiled, compile_layers, gelu_tanh
 from nbutils.generation.continuations import question_batches, score_continuations, tokenize_prompts

@@ -2,9 +2,8 @@
 
 import functools
 
-from nbutils.cache import cached_json
+from nbutils import cache
 from nbutils.errors import InputError
-from nbutils.files import sha256_text
 from nbutils.generation.scoring import fingerprint, max_positions, pad
 from nbutils.models import Generator, batches_by_length
 from nbutils.progress import progress_bar
@@ -12,20 +11,16 @@ from nbutils.progress import progress_bar
 GENERATION_TOKENS = 16384  # and when generating: a step reads all weights, so it should serve many prompts
 
 
-def generate(
-    generator: Generator, prompts: list[str], max_new_tokens: int = 16, n_beams: int = 1, use_cache: bool = True
-) -> list[str]:
+def generate(generator: Generator, prompts: list[str], max_new_tokens: int = 16, n_beams: int = 1) -> list[str]:
     """The continuation of each prompt up to the first newline, stripped; greedy, or the best of `n_beams` beams.
 
     Results are kept by content: the generator's sha256, the prompts and the settings. A model that is being trained
-    has no sha256 of its own yet: pass `use_cache=False`.
+    has no sha256 of its own yet: generate `with cache.off()`.
     """
     if not prompts:
         raise InputError("nothing to generate: the list of prompts is empty")
-    if not use_cache:
-        return _generate(generator, prompts, max_new_tokens, n_beams)
-    key = sha256_text(fingerprint(generator), f"{max_new_tokens} {n_beams}", *prompts)
-    return cached_json("generations", key, lambda: _generate(generator, prompts, max_new_tokens, n_beams))
+    key = cache.key(_generate, fingerprint(generator), f"{max_new_tokens} {n_beams}", *prompts)
+    return cache.json_list("generations", key, lambda: _generate(generator, prompts, max_new_tokens, n_beams))
 
 
 def _generate(generator: Generator, prompts: list[str], max_new_tokens: int, n_beams: int) -> list[str]:

@@ -1,13 +1,9 @@
 """log p(answer | prompt), the same calls for decoder-only and sequence-to-sequence models."""
 
-import functools
-import sys
-
 import numpy as np
 
-from nbutils.cache import cached_json
+from nbutils import cache
 from nbutils.errors import InputError
-from nbutils.files import sha256_source, sha256_text
 from nbutils.generation.compiled import COMPILE_FROM_TOKENS, COMPILED_BATCH_STEP, call_compiled, compile_layers
 from nbutils.models import Generator, batches_by_length
 from nbutils.progress import progress_bar
@@ -16,9 +12,7 @@ ANSWER_END = "\n\n"  # what stands after an answer in prompts/example.txt: one t
 BATCH_TOKENS = 2048  # padded tokens a batch when scoring
 
 
-def answer_logprobs(
-    generator: Generator, prompts: list[str], answers: list[str], use_cache: bool = True
-) -> list[np.ndarray]:
+def answer_logprobs(generator: Generator, prompts: list[str], answers: list[str]) -> list[np.ndarray]:
     """log p(y_t | prompt, y_<t) in nats for each token of each answer: a list of (T_i,) arrays.
 
     The answer ends as it does in a prompt's examples (a blank line for decoder-only models, end of sequence for
@@ -27,10 +21,10 @@ def answer_logprobs(
     Raises InputError for an empty answer or a prompt that does not fit.
     """
     _require_pairs(prompts, answers)
-    if not use_cache:
-        return _answer_logprobs(generator, prompts, answers)
-    key = sha256_text(fingerprint(generator), f"logprobs {ANSWER_END!r}", *prompts, "\0", *answers)
-    rows = cached_json("logprobs", key, lambda: [row.tolist() for row in _answer_logprobs(generator, prompts, answers)])
+    key = cache.key(_answer_logprobs, fingerprint(generator), *prompts, "\0", *answers)
+    rows = cache.json_list(
+        "logprobs", key, lambda: [row.tolist() for row in _answer_logprobs(generator, prompts, answers)]
+    )
     return [np.array(row) for row in rows]
 
 
@@ -127,19 +121,14 @@ def pad(sequences: list[list[int]], pad_token_id: int, device, step: int = 1, le
 
 
 def fingerprint(generator: Generator) -> str:
-    """What the numbers depend on besides the texts: weights, precision, device, libraries, and this module's code."""
+    """What the numbers depend on besides the texts: weights, precision, device and libraries."""
     import torch
     import transformers
 
     model = generator.model
     quantized = getattr(model, "is_quantized", False)
     libraries = f"torch {torch.__version__} transformers {transformers.__version__}"
-    return f"{generator.sha256} {model.dtype} quantized={quantized} {model.device.type} {libraries} {_code_sha256()}"
-
-
-@functools.cache
-def _code_sha256() -> str:
-    return sha256_source(sys.modules[__name__])
+    return f"{generator.sha256} {model.dtype} quantized={quantized} {model.device.type} {libraries}"
 
 
 def max_positions(generator: Generator) -> int | None:

@@ -1,4 +1,4 @@
-"""TODO"""
+"""Encoders and generators: loaded by name, and texts made into vectors."""
 
 from nbutils.models.embedded import GEMMA_SHA256, MINILM_SHA256
 from nbutils.models.encoding import (

@@ -5,10 +5,10 @@ from importlib import import_module
 from importlib.resources import files as package_files
 from pathlib import Path
 
+from nbutils import paths
 from nbutils.errors import InputError
 from nbutils.files import atomic_path, exclusive, sha256_file
 from nbutils.models.runtime import quiet_transformers
-from nbutils.paths import CACHE
 
 MINILM = "minilm"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -43,7 +43,7 @@ def gemma_folder() -> Path:
 
     The folder appears under its name only when it is complete: an interrupted conversion leaves nothing behind.
     """
-    folder = CACHE / "models" / f"{GEMMA}-{GEMMA_SHA256[:12]}"
+    folder = paths.CACHE / "models" / f"{GEMMA}-{GEMMA_SHA256[:12]}"
     stamp = folder / "sha256.json"
     if not stamp.is_file():
         with exclusive(folder.parent / f".{folder.name}.lock"):  # notebooks run side by side: the second waits

@@ -6,9 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from nbutils.cache import cached_array
+from nbutils import cache
 from nbutils.errors import InputError
-from nbutils.files import sha256_source, sha256_text
 from nbutils.models.load import Encoder
 from nbutils.progress import progress_bar
 
@@ -23,14 +22,12 @@ def embedding_dim(encoder: Encoder) -> int:
     return getattr(config, "projection_dim", 0) or config.hidden_size
 
 
-def encode(encoder: Encoder, texts: list[str], label: str = "texts", use_cache: bool = True) -> np.ndarray:
+def encode(encoder: Encoder, texts: list[str], label: str = "texts") -> np.ndarray:
     """Vectors of the texts, (n, D) float32, in the order given.
 
     Results are kept by content: the same model, dtype, length limit and texts are encoded once. An encoder that is
-    being trained has no sha256 of its own yet: pass `use_cache=False`.
+    being trained has no sha256 of its own yet: encode `with cache.off()`.
     """
-    if not use_cache:
-        return _encode(encoder, texts, label)
     shards = [
         encode_shard(encoder, texts[start : start + SHARD_SIZE], shard_label(label, start, len(texts)))
         for start in range(0, max(1, len(texts)), SHARD_SIZE)
@@ -51,14 +48,14 @@ def encode_with_dropout(encoder: Encoder, texts: list[str], seed: int) -> np.nda
 
 def encode_shard(encoder: Encoder, texts: list[str], label: str) -> np.ndarray:
     """Vectors of at most SHARD_SIZE texts, from the cache where they are there."""
-    return cached_array("embeddings", encoding_key(encoder, texts), lambda: _encode(encoder, texts, label))
+    return cache.array("embeddings", encoding_key(encoder, texts), lambda: _encode(encoder, texts, label))
 
 
 def encoding_key(encoder: Encoder, texts: list[str]) -> str:
     """Digest of all that the vectors depend on, the code included."""
     parameter = next(encoder.model.parameters())
     settings = f"{parameter.dtype} {parameter.device.type} {encoder.pooling} {encoder.normalise} {encoder.max_length}"
-    return sha256_text(_ENCODING_CODE, encoder.sha256, settings, *texts)
+    return cache.key(_encode, encoder.sha256, settings, *texts)
 
 
 def shard_label(label: str, start: int, n: int) -> str:
@@ -111,7 +108,3 @@ def batches_by_length(lengths: list[int], batch_tokens: int) -> Iterator[list[in
         size = max(1, batch_tokens // max(1, lengths[order[start]]))
         yield order[start : start + size]
         start += size
-
-
-# What the keys of the cache hold of this module, as it was when it was imported.
-_ENCODING_CODE = sha256_source(_encode, embed, batches_by_length)

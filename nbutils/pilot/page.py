@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from nbutils import claims, data, files, metrics, report
+from nbutils import data, files, metrics
 from nbutils.errors import InputError
 from nbutils.pilot import measure
 from nbutils.pilot.costs import Prices, break_even
@@ -14,6 +14,7 @@ from nbutils.pilot.findings import Findings, costs_from_findings, recommend_from
 from nbutils.pilot.recommendation import Recommendation, Requirements, interval_of_difference
 from nbutils.pilot.split import MIN_QUESTIONS, split_questions
 from nbutils.presets.rag_or_finetune import RagOrFinetune
+from nbutils.record import claims, report
 
 
 def make_page(

@@ -65,7 +65,7 @@ class Answers:
 
 
 def answer(
-    shared: SharedModels, items: Sequence[Example], systems: Sequence[str] = tuple(SYSTEMS), use_cache: bool = True
+    shared: SharedModels, items: Sequence[Example], systems: Sequence[str] = tuple(SYSTEMS)
 ) -> dict[str, Answers]:
     """{system: its answers}. A generator reads each passage once, for all systems that need it.
 
@@ -77,24 +77,22 @@ def answer(
     encoders = dict.fromkeys(SYSTEMS[system][1] for system in systems if SYSTEMS[system][1])
     queries = [item.query for item in items]
     found = {
-        name: retrieval.search_dense(shared.index, shared.question_encoders[name], queries, shared.n_docs, use_cache)
+        name: retrieval.search_dense(shared.index, shared.question_encoders[name], queries, shared.n_docs)
         for name in encoders
     }
     answers = {}
     for generator in dict.fromkeys(SYSTEMS[system][0] for system in systems):
         encoder_of = {system: SYSTEMS[system][1] for system in systems if SYSTEMS[system][0] == generator}
         for system in [system for system, encoder in encoder_of.items() if encoder is None]:
-            answers[system] = _answer_closed_book(shared, generator, items, use_cache)
+            answers[system] = _answer_closed_book(shared, generator, items)
         if with_passages := {system: found[encoder] for system, encoder in encoder_of.items() if encoder}:
-            answers |= answer_with_passages(shared, generator, items, with_passages, use_cache)
+            answers |= answer_with_passages(shared, generator, items, with_passages)
     return {system: answers[system] for system in systems}
 
 
-def _answer_closed_book(shared: SharedModels, generator: str, items: Sequence[Example], use_cache: bool) -> Answers:
+def _answer_closed_book(shared: SharedModels, generator: str, items: Sequence[Example]) -> Answers:
     prompts = [[generation.build_prompt(item.question, examples=_examples_for(shared, generator))] for item in items]
-    candidates = rag.sequence_candidates(
-        shared.generators[generator], prompts, shared.max_new_tokens, use_cache=use_cache
-    )
+    candidates = rag.sequence_candidates(shared.generators[generator], prompts, shared.max_new_tokens)
     logpriors, sources = [np.zeros(1)] * len(items), [[]] * len(items)
     return _best_answers(shared.generators[generator], prompts, candidates, logpriors, sources)
 
@@ -104,7 +102,6 @@ def answer_with_passages(
     generator: str,
     items: Sequence[Example],
     found: Mapping[str, tuple[np.ndarray, np.ndarray]],
-    use_cache: bool = True,
 ) -> dict[str, Answers]:
     """For each way of `found` to passages, {name: (ids (B, K), scores (B, K))}, what the generator answers from them.
 
@@ -122,9 +119,7 @@ def answer_with_passages(
         [generation.build_prompt(item.question, shared.corpus[id_], examples) for id_ in pool]
         for item, pool in zip(items, pools, strict=True)
     ]
-    candidates = rag.sequence_candidates(
-        shared.generators[generator], prompts, shared.max_new_tokens, use_cache=use_cache
-    )
+    candidates = rag.sequence_candidates(shared.generators[generator], prompts, shared.max_new_tokens)
     answers = {}
     for name, (_, scores) in found.items():
         of_found = rag.doc_logprobs(torch.tensor(np.asarray(scores)), shared.temperature).numpy()

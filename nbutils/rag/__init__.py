@@ -1,4 +1,4 @@
-"""TODO"""
+"""Retrieval-augmented generation: the papers' formulas, RAG-Sequence over candidates, RAG-Token by beam search."""
 
 from nbutils.rag.beam_search import rag_token_generate, rag_token_generate_at
 from nbutils.rag.candidates import (

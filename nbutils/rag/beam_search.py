@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nbutils import generation
-from nbutils.cache import cached_json
+from nbutils import cache, generation
 from nbutils.errors import InputError
 from nbutils.generation import (
     Prefix,
@@ -32,7 +31,6 @@ def rag_token_generate(
     log_prior: np.ndarray,
     max_new_tokens: int,
     n_beams: int = 1,
-    use_cache: bool = True,
 ) -> list[str]:
     """The answer of RAG-Token to each question: beam search over log sum_z p(z|x) p(y_i|x,z,y_<i), greedy by default.
 
@@ -47,11 +45,10 @@ def rag_token_generate(
     for number, row in enumerate(log_prior):
         if np.isnan(row).any() or not np.isfinite(row).any():
             raise InputError(f"the log priors of question number {number} are {row}: keep at least 1 passage")
-    if not use_cache:
-        return _rag_token_generate(generator, prompts, log_prior, max_new_tokens, n_beams)[0]
     priors = " ".join(repr(float(value)) for row in log_prior for value in row)
-    key = prompts_key(generator, f"token {max_new_tokens} {n_beams} {priors}", prompts)
-    return cached_json(
+    settings = f"{max_new_tokens} {n_beams} {priors}"
+    key = prompts_key(_rag_token_generate, generator, settings, prompts)
+    return cache.json_list(
         "rag", key, lambda: _rag_token_generate(generator, prompts, log_prior, max_new_tokens, n_beams)[0]
     )
 
@@ -63,11 +60,10 @@ def rag_token_generate_at(
     n_docs: Sequence[int],
     max_new_tokens: int,
     n_beams: int = 1,
-    use_cache: bool = True,
 ) -> dict[int, list[str]]:
-    """The answers of RAG-Token with the first k passages, for each k of `n_docs`: {k: as `decode_token`}.
+    """The answers of RAG-Token with the first k passages, for each k of `n_docs`: {k: as `rag_token_generate`}.
 
-    `prompts` B x K and log_prior (B, K), all finite, which is renormalised over the first k. Each prompt is read once.
+    `prompts` B x K and log_prior (B, K), all finite, which is renormalized over the first k. Each prompt is read once.
     """
     width = require_prompts(prompts, equally_many=True)
     require_search(max_new_tokens, n_beams)
@@ -83,11 +79,10 @@ def rag_token_generate_at(
     def compute() -> list:
         return _rag_token_generate(generator, prompts, rows, max_new_tokens, n_beams, n_docs)
 
-    if not use_cache:
-        return dict(zip(n_docs, compute(), strict=True))
     priors = " ".join(repr(float(value)) for value in log_prior.ravel())
-    key = prompts_key(generator, f"token at {list(n_docs)} {max_new_tokens} {n_beams} {priors}", prompts)
-    return dict(zip(n_docs, cached_json("rag", key, compute), strict=True))
+    settings = f"at {list(n_docs)} {max_new_tokens} {n_beams} {priors}"
+    key = prompts_key(_rag_token_generate, generator, settings, prompts)
+    return dict(zip(n_docs, cache.json_list("rag", key, compute), strict=True))
 
 
 def _rag_token_generate(

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nbutils import generation
-from nbutils.cache import cached_json
+from nbutils import cache, generation
 from nbutils.errors import InputError
 from nbutils.generation import (
     compile_for,
@@ -37,7 +36,6 @@ def sequence_candidates(
     prompts: list[list[str]],
     max_new_tokens: int,
     n_beams: int = 1,
-    use_cache: bool = True,
     thorough: bool = True,
 ) -> list[Candidates]:
     """Candidates of each question: a beam search per passage, their union, and every answer under every passage.
@@ -53,11 +51,8 @@ def sequence_candidates(
         found = _sequence_candidates(generator, prompts, max_new_tokens, n_beams, thorough)
         return [[row.texts, row.logprobs.tolist(), row.in_beam.tolist()] for row in found]
 
-    if use_cache:
-        key = prompts_key(generator, f"sequence {max_new_tokens} {n_beams} {thorough}", prompts)
-        rows = cached_json("rag", key, compute)
-    else:
-        rows = compute()
+    key = prompts_key(_sequence_candidates, generator, f"{max_new_tokens} {n_beams} {thorough}", prompts)
+    rows = cache.json_list("rag", key, compute)
     return [Candidates(texts, np.array(logprobs), np.array(in_beam)) for texts, logprobs, in_beam in rows]
 
 
@@ -92,9 +87,7 @@ def best_answer(candidates: Candidates, log_prior: np.ndarray, fast: bool = Fals
     return candidates.texts[int(marginal_logprobs(candidates, log_prior, fast).argmax())]
 
 
-def option_logprobs(
-    generator: Generator, prompts: list[list[str]], options: list[list[str]], use_cache: bool = True
-) -> list[np.ndarray]:
+def option_logprobs(generator: Generator, prompts: list[list[str]], options: list[list[str]]) -> list[np.ndarray]:
     """log p(y|x,z) of every option of a question under each of its prompts, the ending included: (C, K) arrays.
 
     Constrained choice: the answer is the option with the largest sum over passages, `numpy.logaddexp` of these and
@@ -107,11 +100,9 @@ def option_logprobs(
     def compute() -> list:
         return [row.tolist() for row in _option_logprobs(generator, prompts, options)]
 
-    if not use_cache:
-        return [np.array(row) for row in compute()]
     texts = [part for row in options for part in (str(len(row)), *row)]
-    key = prompts_key(generator, "options", [*prompts, texts])
-    return [np.array(row) for row in cached_json("rag", key, compute)]
+    key = prompts_key(_option_logprobs, generator, "", [*prompts, texts])
+    return [np.array(row) for row in cache.json_list("rag", key, compute)]
 
 
 def _option_logprobs(generator: Generator, prompts: list[list[str]], options: list[list[str]]) -> list[np.ndarray]:

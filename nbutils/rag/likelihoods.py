@@ -1,13 +1,11 @@
 """log p(y | x, z): answers under each of their passages, as training and R-ft need them."""
 
-import functools
-import sys
+from collections.abc import Callable
 
 import numpy as np
 
-from nbutils import generation
+from nbutils import cache, generation
 from nbutils.errors import InputError
-from nbutils.files import sha256_source, sha256_text
 from nbutils.models import Generator
 
 
@@ -53,15 +51,11 @@ def answer_token_logprobs(generator: Generator, prompts: list[list[str]], answer
     return token_logprobs.masked_scatter(mask[:, None].expand_as(token_logprobs), flat), mask
 
 
-def prompts_key(generator: Generator, settings: str, prompts: list[list[str]]) -> str:
+def prompts_key(function: Callable, generator: Generator, settings: str, prompts: list[list[str]]) -> str:
+    """The key of what `function` makes of these prompts."""
     counts = " ".join(str(len(row)) for row in prompts)
-    identity = generation.fingerprint(generator)
-    return sha256_text(identity, _code_sha256(), settings, counts, *(text for row in prompts for text in row))
-
-
-@functools.cache
-def _code_sha256() -> str:
-    return sha256_source(sys.modules[__name__])
+    texts = (text for row in prompts for text in row)
+    return cache.key(function, generation.fingerprint(generator), settings, counts, *texts)
 
 
 def require_prompts(prompts: list[list[str]], equally_many: bool = False) -> int:

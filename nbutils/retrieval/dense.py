@@ -6,14 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from nbutils import cache
 from nbutils.data import Passage
 from nbutils.errors import InputError
 from nbutils.files import sha256_text
 from nbutils.models import SHARD_SIZE, Encoder, embedding_dim, encode, encode_shard, encoding_key, shard_label
 from nbutils.retrieval.faiss_index import (
-    EF_CONSTRUCTION,
     EXACT,
-    INDEX_CODE,
     check_index,
     fill_index,
     kept_index,
@@ -73,9 +72,7 @@ def build_dense(
     def build():
         return fill_index(index, width, shards, len(passages), seed)
 
-    key = sha256_text(
-        INDEX_CODE, index, str((EF_CONSTRUCTION, seed)), *(encoding_key(encoder, shard) for shard in texts())
-    )
+    key = cache.key(fill_index, index, str(seed), *(encoding_key(encoder, shard) for shard in texts()))
     keep = vectors is None and index != EXACT  # an exact one is its vectors, kept already
     faiss_index = kept_index(key, build) if keep else build()
     set_search_effort(faiss_index, search_effort)
@@ -104,7 +101,7 @@ def add_passages(index: DenseIndex, encoder: Encoder, passages: dict[str, Passag
 
 
 def search_dense(
-    index: DenseIndex, encoder: Encoder, questions: list[str], n_docs: int, use_cache: bool = True
+    index: DenseIndex, encoder: Encoder, questions: list[str], n_docs: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """The `n_docs` passages with the largest inner products: ids (B, K) as strings and scores (B, K).
 
@@ -117,7 +114,7 @@ def search_dense(
             f"{encoder.name} makes vectors of {width} numbers, the index holds vectors of {index.faiss_index.d}: "
             "search with the question encoder that belongs to the passage encoder"
         )
-    vectors = encode(encoder, questions, "questions", use_cache)
+    vectors = encode(encoder, questions, "questions")
     scores, positions = index.faiss_index.search(vectors, min(n_docs, len(index.passage_ids)))
     short = int((positions < 0).any(axis=1).sum())
     if short:  # faiss fills up with -1, which would be taken for the last passage

@@ -4,9 +4,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from nbutils import paths
+from nbutils import cache
 from nbutils.errors import InputError
-from nbutils.files import atomic_path, sha256_source
 from nbutils.models import SHARD_SIZE
 
 EXACT = "Flat"  # faiss's name for exact search
@@ -120,16 +119,15 @@ def _sample(shards: Iterator[np.ndarray], n: int, size: int, seed: int) -> np.nd
 def kept_index(key: str, build: Callable):
     """The index stored under `key`, built and stored when it is missing or unreadable."""
     faiss = _faiss()
-    path = paths.CACHE / "indexes" / f"{key}.faiss"
-    if path.is_file():
-        try:
-            return faiss.read_index(str(path))
-        except RuntimeError:
-            pass  # damaged: built again
-    faiss_index = build()
-    with atomic_path(path) as temporary:
-        faiss.write_index(faiss_index, str(temporary))
-    return faiss_index
+    return cache.file(
+        "indexes",
+        key,
+        "faiss",
+        build,
+        read=lambda path: faiss.read_index(str(path)),
+        write=lambda built, path: faiss.write_index(built, str(path)),
+        damaged=(RuntimeError,),
+    )
 
 
 def set_search_effort(faiss_index, search_effort: int | None) -> None:
@@ -138,6 +136,3 @@ def set_search_effort(faiss_index, search_effort: int | None) -> None:
         ivf.nprobe = search_effort
     elif hasattr(faiss_index, "hnsw"):
         faiss_index.hnsw.efSearch = search_effort
-
-
-INDEX_CODE = sha256_source(_empty_index, _n_training, fill_index, _sample)

@@ -143,7 +143,7 @@ def _parse(text: str, kind: str) -> object:
 def _limits(name: str, parameter: dict) -> tuple[float | None, float | None, tuple[str, ...]]:
     """(lowest, highest, choices) from the end of the help text, or by the name."""
     if name == "scale":
-        from nbutils.claims import SCALES
+        from nbutils.presets import SCALES
 
         return None, None, SCALES
     numeric = parameter["type"] in ("int", "float")

@@ -1,4 +1,4 @@
-"""TODO"""
+"""Trainings that can be resumed, an algorithm a file: fine-tuning, RAG jointly and end to end, LSR."""
 
 from nbutils.training.adapters import (
     LORA_SCALE,

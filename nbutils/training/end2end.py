@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nbutils import models, retrieval
+from nbutils import cache, models, retrieval
 from nbutils.data import Example, Passage
 from nbutils.errors import InputError
 from nbutils.files import atomic_path, sha256_file
@@ -167,7 +167,9 @@ def _index_at(searched: _Refreshed, encoder: Encoder, step: int) -> DenseIndex:
     snapshot = _snapshot(encoder, searched.original, _snapshot_path(searched, step))
     if searched.submitted is not None and searched.submitted[0] == step:
         return searched.index_of(snapshot, collect(searched.submitted[1]))
-    return searched.index_of(snapshot, models.encode(snapshot, searched.texts, "passages", use_cache=False))
+    with cache.off():
+        vectors = models.encode(snapshot, searched.texts, "passages")
+    return searched.index_of(snapshot, vectors)
 
 
 def _index_or_stop(searched: _Refreshed, encoder: Encoder, wanted: int, step: int) -> DenseIndex:

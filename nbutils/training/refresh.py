@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from nbutils import models
+from nbutils import cache, models
 from nbutils.models import Encoder
 
 
@@ -74,4 +74,5 @@ class _Reencoder:
 
     def encode(self, weights: dict) -> np.ndarray:
         self.encoder.model.load_state_dict(weights)
-        return models.encode(self.encoder, self.texts, use_cache=False)
+        with cache.off():
+            return models.encode(self.encoder, self.texts)

@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 import word_checkpoints
-from substitution import substitute
+from substitution import substitute, uncached
 
 from nbutils import generation, models, rag
 from nbutils.models import runtime as runtime_module
@@ -57,7 +57,7 @@ def in_turns(*functions):
 
 
 def thorough(generator, prompts, log_prior, n_beams):
-    found = rag.sequence_candidates(generator, prompts, MAX_NEW_TOKENS, n_beams, use_cache=False)
+    found = uncached(rag.sequence_candidates, generator, prompts, MAX_NEW_TOKENS, n_beams)
     return [rag.best_answer(candidates, prior) for candidates, prior in zip(found, log_prior, strict=True)]
 
 

@@ -7,6 +7,7 @@ import statistics
 import time
 
 import pytest
+from substitution import uncached
 
 from nbutils import data, generation, models, retrieval, training
 
@@ -44,12 +45,12 @@ def test_refresh_beside_training(benchmark, one_thread):
 
     actors = training.start_actors(encoder, texts, n_actors=1, n_threads=1)
     training.collect(training.submit(actors, encoder))  # warm
-    models.encode(encoder, texts[:100], use_cache=False)
+    uncached(models.encode, encoder, texts[:100])
     step()
     alone, beside, here, there = [], [], [], []
     for _ in range(2):
         start = time.perf_counter()
-        models.encode(encoder, texts, use_cache=False)
+        uncached(models.encode, encoder, texts)
         here.append(time.perf_counter() - start)
         alone += [step() for _ in range(STEPS)]
         start = time.perf_counter()

@@ -8,6 +8,7 @@ import time
 
 import numpy as np
 import pytest
+from substitution import uncached
 
 from nbutils import data, generation, models, retrieval
 
@@ -66,7 +67,7 @@ def test_encoding_against_sentence_transformers(benchmark, factbook):
     baseline = SentenceTransformer(str(models.checkpoint_folder("minilm")), device=models.pick_device())
 
     def ours():
-        return models.encode(encoder, texts, use_cache=False)
+        return uncached(models.encode, encoder, texts)
 
     def theirs():
         return baseline.encode(texts, show_progress_bar=False)
@@ -117,7 +118,7 @@ def test_scoring_against_full_logits_and_the_gemm_rate(benchmark, factbook, what
     sequences = [p + a for p, a in zip(prompt_ids, answer_ids, strict=True)]
 
     def ours():
-        return generation.answer_logprobs(generator, prompts, answers, use_cache=False)
+        return uncached(generation.answer_logprobs, generator, prompts, answers)
 
     def full_logits():
         with torch.inference_mode(), torch.compiler.set_stance("force_eager"):

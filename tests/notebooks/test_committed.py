@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import yaml
 
-from nbutils import data, metrics, paths, record, report
+from nbutils import data, metrics, paths, record
 from nbutils.errors import InputError
+from nbutils.record import report
 
 FIXED_PACKAGES = {
     *("jupyterlab", "transformers", "peft", "bitsandbytes", "datasets", "faiss-gpu"),

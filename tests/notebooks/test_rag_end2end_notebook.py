@@ -8,7 +8,7 @@ import notebook_runs
 import numpy as np
 import pytest
 
-from nbutils import cache, paths
+from nbutils import paths
 from nbutils.presets import rag_end2end
 
 NOTEBOOK = "02_rag_end2end"
@@ -92,8 +92,7 @@ def test_the_gpu_preset_with_small_bart_and_dpr(tmp_path, monkeypatch):
     """All cells, with full fine-tuning, dropout, two towers of DPR and two actors, as `gpu` and `paper` have them."""
     matplotlib.use("Agg")
     monkeypatch.setenv("TQDM_DISABLE", "1")
-    for module in (cache, paths):
-        monkeypatch.setattr(module, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(paths, "CACHE", tmp_path / "cache")
     paper = rag_end2end.PRESETS["paper"]
     sources = dataclasses.replace(
         paper.sources,

@@ -11,7 +11,8 @@ import notebook_runs
 import numpy as np
 import pytest
 
-from nbutils import claims, data, metrics, paths, record, run
+from nbutils import data, metrics, paths, record, run
+from nbutils.record import claims
 
 NOTEBOOK = paths.NOTEBOOKS / "00_start_here.ipynb"
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from nbutils import metrics, paths
-from nbutils.claims import SCALES, interval_text, judge, load_claims, verdict
 from nbutils.errors import InputError
+from nbutils.presets import SCALES
+from nbutils.record.claims import interval_text, judge, load_claims, verdict
 
 GOOD = """\
 00.dense_over_bm25:

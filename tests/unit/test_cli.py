@@ -39,7 +39,7 @@ def rendered(monkeypatch):
         scales.append(scale)
         return [Path(scale) / "index.html"]
 
-    monkeypatch.setattr("nbutils.report.render", render)
+    monkeypatch.setattr("nbutils.record.report.render", render)
     return scales
 
 
@@ -184,7 +184,7 @@ def test_a_full_disk_is_one_line_and_ends_with_1(call, notebooks, monkeypatch):
     def render(scale):
         raise OSError(errno.ENOSPC, "No space left on device", "README.md")
 
-    monkeypatch.setattr("nbutils.report.render", render)
+    monkeypatch.setattr("nbutils.record.report.render", render)
     assert call("report") == (1, "", "error: the disk is full; README.md was not written\n")
 
 
@@ -192,7 +192,7 @@ def test_what_nobody_expected_keeps_its_traceback(project, monkeypatch):
     def render(scale):
         raise ZeroDivisionError
 
-    monkeypatch.setattr("nbutils.report.render", render)
+    monkeypatch.setattr("nbutils.record.report.render", render)
     monkeypatch.setattr(sys, "argv", ["nbutils", "report"])
     with pytest.raises(ZeroDivisionError):
         cli.main()

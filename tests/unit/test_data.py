@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from substitution import substitute
 
-from nbutils import files, paths
+from nbutils import data, files, paths
 from nbutils.data import (
     Dataset,
     Example,
@@ -457,9 +457,7 @@ def factbook(tmp_path, monkeypatch):
     module = type(sys)("nbutils.data.factbook")
     module.build = build
     monkeypatch.setitem(sys.modules, "nbutils.data.factbook", module)
-    import nbutils
-
-    monkeypatch.setattr(nbutils, "factbook", module, raising=False)
+    monkeypatch.setattr(data, "factbook", module)
     return calls
 
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from substitution import substitute
+from substitution import substitute, uncached
 from test_training import (
     CORPUS,
     EXAMPLES,
@@ -75,7 +75,7 @@ def test_all_three_parts_move_and_the_index_follows(llama, encoder, train, margi
     assert len({encoder.sha256, question.sha256, passage.sha256}) == 3
     assert curves["index_age"] == [0, 1, 2, 0, 1, 2, 0, 1]
     assert curves["loss"][-1] < curves["loss"][0]
-    assert np.array_equal(vectors(index), models.encode(passage, TEXTS, use_cache=False))
+    assert np.array_equal(vectors(index), uncached(models.encode, passage, TEXTS))
     assert not list(run_folder().glob("snapshot-*"))
 
 
@@ -84,10 +84,10 @@ def test_every_index_is_a_fresh_encoding_bit_for_bit(train, made):
     _, _, passage, _, _ = train()
     assert len(made) == 4 and len({index.sha256 for _, index in made}) == 4  # the start, steps 3 and 6, the end
     for snapshot, index in made:
-        assert np.array_equal(vectors(index), models.encode(snapshot, TEXTS, use_cache=False))
+        assert np.array_equal(vectors(index), uncached(models.encode, snapshot, TEXTS))
     assert not any(parameter.requires_grad for snapshot, _ in made[1:] for parameter in snapshot.model.parameters())
     passage.model.train()
-    assert not np.allclose(vectors(made[-1][1]), models.encode(passage, TEXTS, use_cache=False), atol=1e-3)
+    assert not np.allclose(vectors(made[-1][1]), uncached(models.encode, passage, TEXTS), atol=1e-3)
 
 
 def test_an_index_that_is_never_made_anew(train, made):
@@ -226,7 +226,7 @@ def test_actors_encode_as_one_does_here(ray, encoder, n_actors):
     with torch.no_grad():
         for parameter in learner.model.parameters():
             parameter.add_(0.01)
-    here = models.encode(learner, TEXTS, use_cache=False)
+    here = uncached(models.encode, learner, TEXTS)
     submitted = training.submit(actors, learner)
     with torch.no_grad():
         for parameter in learner.model.parameters():
@@ -236,7 +236,7 @@ def test_actors_encode_as_one_does_here(ray, encoder, n_actors):
     if n_actors == 1:
         assert np.array_equal(here, there)
     np.testing.assert_allclose(here, there, atol=1e-6)
-    assert not np.allclose(there, models.encode(encoder, TEXTS, use_cache=False), atol=1e-3)
+    assert not np.allclose(there, uncached(models.encode, encoder, TEXTS), atol=1e-3)
     with pytest.raises(RuntimeError, match="an actor that encodes passages failed"):
         training.collect(training.submit(actors, learner))
 

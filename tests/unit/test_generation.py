@@ -8,9 +8,9 @@ import shutil
 import checkpoints
 import numpy as np
 import pytest
-from substitution import substitute
+from substitution import substitute, uncached
 
-from nbutils import cache, generation, models, paths
+from nbutils import generation, models, paths
 from nbutils.data import Passage, question_example
 from nbutils.errors import InputError
 from nbutils.generation import compiled as compiled_module
@@ -31,7 +31,7 @@ ANSWERS = ["Goethe", "the sol", "Russia and, as far as its area goes, nothing el
 
 @pytest.fixture(autouse=True)
 def cache_folder(monkeypatch, tmp_path):
-    monkeypatch.setattr(cache, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(paths, "CACHE", tmp_path / "cache")
     return tmp_path / "cache"
 
 
@@ -157,9 +157,9 @@ def test_scores_are_those_of_a_plain_forward_pass(generator):
     with torch.inference_mode():
         expected = [plain_logprobs(generator, *pair).numpy() for pair in zip(PROMPTS, ANSWERS, strict=True)]
     assert len({len(values) for values in expected}) > 1
-    together = generation.answer_logprobs(generator, PROMPTS, ANSWERS, use_cache=False)
+    together = uncached(generation.answer_logprobs, generator, PROMPTS, ANSWERS)
     for row, values in enumerate(expected):
-        alone = generation.answer_logprobs(generator, [PROMPTS[row]], [ANSWERS[row]], use_cache=False)[0]
+        alone = uncached(generation.answer_logprobs, generator, [PROMPTS[row]], [ANSWERS[row]])[0]
         assert values.shape == together[row].shape == alone.shape
         np.testing.assert_allclose(together[row], values, atol=1e-4)
         np.testing.assert_allclose(alone, values, atol=1e-4)
@@ -167,16 +167,16 @@ def test_scores_are_those_of_a_plain_forward_pass(generator):
 
 
 def test_scores_do_not_depend_on_the_batches(generator, monkeypatch):
-    together = generation.answer_logprobs(generator, PROMPTS, ANSWERS, use_cache=False)
+    together = uncached(generation.answer_logprobs, generator, PROMPTS, ANSWERS)
     substitute(monkeypatch, scoring_module, "BATCH_TOKENS", 1)
-    apart = generation.answer_logprobs(generator, PROMPTS, ANSWERS, use_cache=False)
+    apart = uncached(generation.answer_logprobs, generator, PROMPTS, ANSWERS)
     for ours, theirs in zip(together, apart, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
 def test_the_passage_counts(generator):
     with_passage, without = (
-        generation.answer_logprobs(generator, [prompt], ["N'Djamena"], use_cache=False)[0]
+        uncached(generation.answer_logprobs, generator, [prompt], ["N'Djamena"])[0]
         for prompt in (BACKGROUND + ASKED, ASKED)
     )
     assert np.abs(with_passage - without).max() > 0.01
@@ -215,17 +215,10 @@ def test_gradients_are_those_of_a_plain_forward_pass(generator):
 
 def test_padding_on_the_right_needs_no_mask(llama):
     """Batched with a longer one, a short pair gets the values that it gets alone: a causal model never sees padding."""
-    alone = generation.answer_logprobs(llama, PROMPTS[:1], ANSWERS[:1], use_cache=False)
+    alone = uncached(generation.answer_logprobs, llama, PROMPTS[:1], ANSWERS[:1])
     longer = [PROMPTS[0], "Lima " * 100]
-    batched = generation.answer_logprobs(llama, longer, ANSWERS[:2], use_cache=False)
+    batched = uncached(generation.answer_logprobs, llama, longer, ANSWERS[:2])
     np.testing.assert_allclose(batched[0], alone[0], atol=1e-5)
-
-
-def test_results_of_other_code_are_not_served(llama, monkeypatch, tmp_path):
-    before = generation.fingerprint(llama)
-    assert generation.fingerprint(llama) == before
-    substitute(monkeypatch, scoring_module, "_code_sha256", lambda: "after an edit")
-    assert generation.fingerprint(llama) != before
 
 
 def test_what_cannot_be_scored_is_refused(generator):
@@ -283,17 +276,17 @@ def test_compiled_layers_score_as_plain_ones(monkeypatch, request, tmp_path):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(compiled_code))
     one_layer = ("sliding_attention",)
     gemma = load(checkpoints.gemma3(tmp_path / "gemma", one_layer))
-    eager = generation.answer_logprobs(gemma, PROMPTS, ANSWERS, use_cache=False)
+    eager = uncached(generation.answer_logprobs, gemma, PROMPTS, ANSWERS)
     assert generation.compile_layers(gemma) and generation.compile_layers(gemma)
     torch._dynamo.utils.counters.clear()
-    compiled = generation.answer_logprobs(gemma, PROMPTS, ANSWERS, use_cache=False)
+    compiled = uncached(generation.answer_logprobs, gemma, PROMPTS, ANSWERS)
     assert torch._dynamo.utils.counters["frames"]["ok"] > 0, "nothing was compiled"
     for ours, theirs in zip(compiled, eager, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
     # Generation runs the same layers uncompiled.
     plain = load(checkpoints.gemma3(tmp_path / "plain", one_layer))
-    ours = generation.generate(gemma, PROMPTS, max_new_tokens=4, use_cache=False)
-    assert ours == generation.generate(plain, PROMPTS, max_new_tokens=4, use_cache=False)
+    ours = uncached(generation.generate, gemma, PROMPTS, max_new_tokens=4)
+    assert ours == uncached(generation.generate, plain, PROMPTS, max_new_tokens=4)
 
 
 def test_nothing_is_compiled_without_a_compiler_or_for_sequence_to_sequence(monkeypatch, llama, tmp_path):
@@ -324,17 +317,17 @@ def transformers_greedy(generator, prompt, max_new_tokens):
 def test_greedy_is_transformers_own(generator):
     expected = [transformers_greedy(generator, prompt, 8) for prompt in PROMPTS]
     assert len(set(expected)) > 1 and all(expected)
-    alone = [generation.generate(generator, [prompt], 8, use_cache=False)[0] for prompt in PROMPTS]
+    alone = [uncached(generation.generate, generator, [prompt], 8)[0] for prompt in PROMPTS]
     assert alone == expected
-    assert generation.generate(generator, PROMPTS, 8, use_cache=False) == expected  # padded to one length
-    assert generation.generate(generator, PROMPTS[::-1], 8, use_cache=False) == expected[::-1]
+    assert uncached(generation.generate, generator, PROMPTS, 8) == expected  # padded to one length
+    assert uncached(generation.generate, generator, PROMPTS[::-1], 8) == expected[::-1]
 
 
 def test_padding_on_the_wrong_side_would_be_noticed(llama, monkeypatch):
-    expected = generation.generate(llama, PROMPTS, 8, use_cache=False)
+    expected = uncached(generation.generate, llama, PROMPTS, 8)
     right = generation.pad
     substitute(monkeypatch, scoring_module, "pad", lambda *arguments, left: right(*arguments))
-    assert generation.generate(llama, PROMPTS, 8, use_cache=False) != expected
+    assert uncached(generation.generate, llama, PROMPTS, 8) != expected
 
 
 @pytest.fixture(scope="module")
@@ -349,20 +342,20 @@ def parrot(tmp_path_factory):
 )
 def test_generation_stops_at_the_end_of_the_line(parrot, sequences, monkeypatch, prompt, text, n_tokens):
     calls = sequences(parrot)
-    assert generation.generate(parrot, [prompt], 20, use_cache=False) == [text]
+    assert uncached(generation.generate, parrot, [prompt], 20) == [text]
     inputs, output = calls[0]
     new = output[0, inputs.shape[1] :].tolist()
     ending = generation.newline_tokens(parrot.tokenizer)
     assert new[-1] in [*ending, parrot.tokenizer.eos_token_id] and len(new) < 6
     if prompt != "%":  # without the newline tokens it would run on to the limit
         substitute(monkeypatch, decoding_module, "newline_tokens", lambda tokenizer: [])
-        generation.generate(parrot, [prompt], 20, use_cache=False)
+        uncached(generation.generate, parrot, [prompt], 20)
         assert calls[1][1].shape[1] - inputs.shape[1] == 20
 
 
 def test_prompts_that_end_at_different_times(parrot):
     prompts = [":", "Question: What is spent in Japan? =", "+", "%"]
-    assert generation.generate(parrot, prompts, 20, use_cache=False) == ["Paris", "yen", "Lima.", "sol"]
+    assert uncached(generation.generate, parrot, prompts, 20) == ["Paris", "yen", "Lima.", "sol"]
 
 
 def test_newline_tokens_are_all_that_contain_one(parrot):
@@ -373,7 +366,7 @@ def test_newline_tokens_are_all_that_contain_one(parrot):
 
 def test_length_limit(llama, sequences):
     calls = sequences(llama)
-    generation.generate(llama, PROMPTS[:1], max_new_tokens=3, use_cache=False)
+    uncached(generation.generate, llama, PROMPTS[:1], max_new_tokens=3)
     inputs, output = calls[0]
     assert output.shape[1] - inputs.shape[1] == 3
 
@@ -408,7 +401,7 @@ def test_beams_are_those_of_the_definition(tmp_path, sequences, name, n_beams):
     generator = load(getattr(checkpoints, name)(tmp_path))
     calls = sequences(generator)
     expected = [beam_search(generator, prompt, 5, n_beams) for prompt in BEAM_PROMPTS]
-    generation.generate(generator, BEAM_PROMPTS, 5, n_beams, use_cache=False)
+    uncached(generation.generate, generator, BEAM_PROMPTS, 5, n_beams)
     ((inputs, output),) = calls
     found = {tuple(row) for row in output[:, inputs.shape[1] :].tolist()}
     assert found == {tokens for tokens, _ in expected}
@@ -426,7 +419,7 @@ def test_beams_of_a_sequence_to_sequence_model(tmp_path, sequences):
     calls = sequences(bart)
     totals = {}
     for n_beams in (1, 3):
-        texts = [generation.generate(bart, [prompt], 5, n_beams, use_cache=False)[0] for prompt in BEAM_PROMPTS]
+        texts = [uncached(generation.generate, bart, [prompt], 5, n_beams)[0] for prompt in BEAM_PROMPTS]
         totals[n_beams] = []
         for inputs, output in calls:
             (answer,) = output[:, 1:].tolist()  # the first token starts the decoder
@@ -434,7 +427,7 @@ def test_beams_of_a_sequence_to_sequence_model(tmp_path, sequences):
             with torch.inference_mode():
                 totals[n_beams].append(generation.batch_logprobs(bart, inputs.tolist(), [answer])[:4].sum().item())
         calls.clear()
-        assert generation.generate(bart, BEAM_PROMPTS, 5, n_beams, use_cache=False) == texts
+        assert uncached(generation.generate, bart, BEAM_PROMPTS, 5, n_beams) == texts
         calls.clear()
     gains = np.subtract(totals[3], totals[1])  # without the last token, which is the end of the sequence by force
     assert gains.min() > -1e-4 and gains.max() > 0.1
@@ -481,7 +474,7 @@ def test_scores_are_kept(llama, monkeypatch, tmp_path):
     assert len(calls) == 1
     for ours, theirs in zip(first, again, strict=True):
         np.testing.assert_array_equal(ours, theirs)
-    direct = generation.answer_logprobs(llama, PROMPTS, ANSWERS, use_cache=False)
+    direct = uncached(generation.answer_logprobs, llama, PROMPTS, ANSWERS)
     for ours, theirs in zip(first, direct, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
     variants = [

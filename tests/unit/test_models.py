@@ -10,9 +10,9 @@ from types import SimpleNamespace
 import checkpoints
 import numpy as np
 import pytest
-from substitution import substitute
+from substitution import substitute, uncached
 
-from nbutils import models
+from nbutils import models, paths
 from nbutils.errors import InputError
 from nbutils.files import sha256_file
 from nbutils.models import embedded as embedded_module
@@ -29,11 +29,11 @@ def on_the_cpu_in_float32(monkeypatch, tmp_path):
 
     substitute(monkeypatch, runtime_module, "pick_device", lambda: "cpu")
     substitute(monkeypatch, runtime_module, "pick_dtype", lambda device: torch.float32)
-    monkeypatch.setattr(embedded_module, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(paths, "CACHE", tmp_path / "cache")
 
 
 def encode(encoder):
-    return models.encode(encoder, TEXTS, use_cache=False)
+    return uncached(models.encode, encoder, TEXTS)
 
 
 def one_line(caught):
@@ -113,21 +113,21 @@ def test_what_dpr_was_trained_with(tmp_path):
 def test_dpr_with_the_settings_that_its_repository_holds(tmp_path):
     """A vocab.txt and two words of settings: transformers chooses the tokenizer by the model's type."""
     folder = checkpoints.dpr(tmp_path, "context")
-    expected = models.encode(models.load_encoder(folder), ["Peru [SEP] lima is a port"], use_cache=False)
+    expected = uncached(models.encode, models.load_encoder(folder), ["Peru [SEP] lima is a port"])
     vocabulary = json.loads((tmp_path / "tokenizer.json").read_text())["model"]["vocab"]
     (tmp_path / "vocab.txt").write_text("\n".join(sorted(vocabulary, key=vocabulary.get)) + "\n")
     (tmp_path / "tokenizer_config.json").write_text('{"do_lower_case": true}')
     (tmp_path / "special_tokens_map.json").unlink(missing_ok=True)
     encoder = models.load_encoder(folder)
     assert encoder.title_separator == " [SEP] "
-    vectors = models.encode(encoder, ["Peru [SEP] lima is a port"], use_cache=False)
+    vectors = uncached(models.encode, encoder, ["Peru [SEP] lima is a port"])
     np.testing.assert_allclose(vectors, expected, atol=1e-5)
 
 
 def test_max_length_is_kept(tmp_path):
     encoder = models.load_encoder(checkpoints.minilm(tmp_path), max_length=4)
     assert encoder.max_length == 4
-    long = models.encode(encoder, ["Lima is the capital of Peru", "Lima is a port"], use_cache=False)
+    long = uncached(models.encode, encoder, ["Lima is the capital of Peru", "Lima is a port"])
     np.testing.assert_allclose(long[0], long[1], atol=1e-6)  # [CLS] lima is [SEP] in both
 
 
@@ -218,7 +218,7 @@ def test_scoring_is_repeatable_and_dropout_would_be_noticed(tmp_path):
     generator = models.load_generator(checkpoints.bart(tmp_path))
 
     def score():
-        return generation.answer_logprobs(generator, ["Who wrote Faust?"], ["Goethe"], use_cache=False)[0]
+        return uncached(generation.answer_logprobs, generator, ["Who wrote Faust?"], ["Goethe"])[0]
 
     require_repeatable(score)
     generator.model.train()
@@ -423,7 +423,7 @@ def test_gemma_is_converted_once(conversions, capsys):
     assert capsys.readouterr().out.count("Gemma Terms of Use") == 1
     stamp = json.loads((first / "sha256.json").read_text())
     assert stamp == {"model.safetensors": sha256_file(first / "model.safetensors")}
-    assert first.is_relative_to(embedded_module.CACHE) and models.GEMMA_SHA256[:12] in first.name
+    assert first.is_relative_to(paths.CACHE) and models.GEMMA_SHA256[:12] in first.name
 
 
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, OSError("no space left on device"), SystemExit])
@@ -438,7 +438,7 @@ def test_an_interrupted_conversion_leaves_nothing(conversions, monkeypatch, inte
     kind = interruption if isinstance(interruption, type) else type(interruption)
     with pytest.raises(kind):
         models.checkpoint_folder("gemma-3-270m")
-    assert [path for path in (embedded_module.CACHE / "models").iterdir() if path.suffix != ".lock"] == []
+    assert [path for path in (paths.CACHE / "models").iterdir() if path.suffix != ".lock"] == []
     substitute(monkeypatch, embedded_module, "_convert_gemma", complete)
     folder = models.checkpoint_folder("gemma-3-270m")
     assert len(conversions) == 2 and (folder / "model.safetensors").read_bytes() == b"weights"
@@ -486,7 +486,7 @@ def test_a_missing_part_of_gemma_is_refused(monkeypatch, tmp_path):
     parts[1].write_bytes(b"not the rest")
     with pytest.raises(InputError, match=r"gemma\.gguf is damaged"):
         models.checkpoint_folder("gemma-3-270m")
-    assert not [path for path in (embedded_module.CACHE / "models").iterdir() if path.suffix != ".lock"]
+    assert not [path for path in (paths.CACHE / "models").iterdir() if path.suffix != ".lock"]
 
 
 # Device and dtype

@@ -79,7 +79,7 @@ def test_curves_and_bands_are_the_records_numbers(record):
     for line, band, (method, name) in zip(ax.lines, ax.collections, CURVES.items(), strict=True):
         series = record["series"][name]
         assert line.get_label() == method
-        assert line.get_color() == plotting.COLOURS[method]
+        assert line.get_color() == plotting.LOOKS[method].color
         assert line.get_xydata().tolist() == [list(point) for point in zip(series["x"], series["y"], strict=True)]
         corners = {tuple(vertex) for vertex in band.get_paths()[0].vertices}
         for side in ("low", "high"):
@@ -111,7 +111,7 @@ def test_bars_and_error_bars_are_the_records_numbers(record):
     assert error_bar_ends(ax) == [pytest.approx([metric["low"], metric["high"]]) for metric in expected]
     assert ax.get_ylim() == (0, 1)
     assert bm25[0].get_x() < dense[0].get_x()
-    assert bm25[0].get_facecolor() == matplotlib.colors.to_rgba(plotting.COLOURS["BM25"])
+    assert bm25[0].get_facecolor() == matplotlib.colors.to_rgba(plotting.LOOKS["BM25"].color)
     assert not [line for line in ax.lines if line.get_label() == "paper"]
 
 
@@ -204,14 +204,12 @@ SAME = {
 
 
 def test_every_method_has_a_look_of_its_own():
-    assert plotting.COLOURS.keys() == plotting.MARKERS.keys() >= plotting.VARIANTS
-    methods = [method for method in plotting.COLOURS if method not in SAME]
-    bars = {(plotting.COLOURS[method], method in plotting.VARIANTS) for method in methods}
-    assert len(bars) == len({plotting.MARKERS[method] for method in methods}) == len(methods)
-    assert len(set(plotting.COLOURS.values())) <= 8
+    looks = plotting.LOOKS
+    own = [look for method, look in looks.items() if method not in SAME]
+    assert len({(look.color, look.variant) for look in own}) == len({look.marker for look in own}) == len(own)
+    assert len({look.color for look in looks.values()}) <= 8
     for name, method in SAME.items():
-        assert (plotting.COLOURS[name], plotting.MARKERS[name]) == (plotting.COLOURS[method], plotting.MARKERS[method])
-        assert (name in plotting.VARIANTS) == (method in plotting.VARIANTS)
+        assert looks[name] == looks[method]
 
 
 def test_a_variant_is_hatched_and_dashed_with_open_markers(record):
@@ -222,7 +220,7 @@ def test_a_variant_is_hatched_and_dashed_with_open_markers(record):
     plain, variant = bars_of(left)
     assert (plain[0].get_hatch(), bool(variant[0].get_hatch())) == (None, True)
     assert [line.get_linestyle() for line in right.lines] == ["-", "--"]
-    assert [line.get_markerfacecolor() for line in right.lines] == [plotting.COLOURS["closed-book"], "white"]
+    assert [line.get_markerfacecolor() for line in right.lines] == [plotting.LOOKS["closed-book"].color, "white"]
 
 
 def test_points_have_intervals_in_both_directions_and_a_log_axis(record):
@@ -251,7 +249,9 @@ def test_a_map_shows_who_wins_and_how_sure(record):
     assert [text.get_text() for text in ax.texts] == ["1.00", "0.30", "?", "0.90", "1.00", "1.00"]
     assert ax.get_legend_handles_labels()[1] == ["RAG", "fine-tuned"]
     pixels = ax.images[0].get_array()
-    assert np.allclose(pixels[0, 0], matplotlib.colors.to_rgb(plotting.COLOURS["RAG"])) and np.allclose(pixels[0, 2], 1)
+    assert np.allclose(pixels[0, 0], matplotlib.colors.to_rgb(plotting.LOOKS["RAG"].color)) and np.allclose(
+        pixels[0, 2], 1
+    )
     record.matrix("bad", ["16"], ["1"], [[2]])
     for name in ("bad", "none"):
         with pytest.raises(InputError, match=name):
@@ -385,8 +385,8 @@ def test_without_entries_there_is_no_legend():
 
 def test_a_legend_takes_the_rows_it_needs(record):
     fig, ax = plt.subplots(figsize=plotting.SINGLE)
-    for method in [method for method in plotting.COLOURS if method not in SAME]:
-        ax.plot([1, 2], [0.1, 0.2], color=plotting.COLOURS[method], label=method)
+    for method in [method for method in plotting.LOOKS if method not in SAME]:
+        ax.plot([1, 2], [0.1, 0.2], color=plotting.LOOKS[method].color, label=method)
     ax.set(xlabel="k", ylabel="recall@k")
     plotting.legend_above(fig)
     plotting.save_figure(fig, "legend", record, "n = 50")

@@ -3,7 +3,7 @@
 import checkpoints
 import numpy as np
 import pytest
-from substitution import substitute
+from substitution import substitute, uncached
 from test_training import (
     ANSWERS,
     CORPUS,
@@ -247,7 +247,7 @@ def test_a_four_bit_reader_is_saved_and_reloaded_to_the_same_logits(tmp_path):
         tuned, curves = training.fine_tune(base, PROMPTS, ANSWERS, settings)
         adapter = {name: tensor for name, tensor in weights(tuned.model).items() if "lora_B" in name}
         assert adapter and all(tensor.abs().max() > 0 for tensor in adapter.values())
-        scores.append((tuned, generation.answer_logprobs(tuned, PROMPTS, ANSWERS, use_cache=False), curves))
+        scores.append((tuned, uncached(generation.answer_logprobs, tuned, PROMPTS, ANSWERS), curves))
     (first, numbers, curves), (second, again, same) = scores
     assert curves == same and first.sha256 == second.sha256 and equal(first.model, second.model)
     assert all(np.array_equal(one, other) for one, other in zip(numbers, again, strict=True))

@@ -9,9 +9,9 @@ import checkpoints
 import numpy as np
 import pytest
 import word_checkpoints
-from substitution import substitute
+from substitution import substitute, uncached
 
-from nbutils import cache, generation, models, rag
+from nbutils import generation, models, paths, rag
 from nbutils.errors import InputError
 from nbutils.generation import continuations as continuations_module
 from nbutils.generation import decoding as decoding_module
@@ -36,7 +36,7 @@ N_DOCS = 3
 
 @pytest.fixture(autouse=True)
 def cache_folder(monkeypatch, tmp_path):
-    monkeypatch.setattr(cache, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(paths, "CACHE", tmp_path / "cache")
     return tmp_path / "cache"
 
 
@@ -377,7 +377,7 @@ def test_token_logprobs_are_those_of_plain_scoring(generator):
     assert token_logprobs.shape == (3, N_DOCS, mask.shape[1]) and mask.shape[0] == 3
     assert len(set(mask.sum(1).tolist())) > 1
     for question, answer in enumerate(ANSWERS):
-        plain = generation.answer_logprobs(generator, PROMPTS[question], [answer] * N_DOCS, use_cache=False)
+        plain = uncached(generation.answer_logprobs, generator, PROMPTS[question], [answer] * N_DOCS)
         for k, expected in enumerate(plain):
             values = token_logprobs[question, k].detach().numpy()
             np.testing.assert_allclose(values[mask[question]], expected, atol=1e-4)
@@ -409,11 +409,11 @@ def test_what_cannot_be_scored_is_refused(bart):
 
 
 def search(generator, prompts=PROMPTS, max_new_tokens=5, n_beams=1):
-    return rag.sequence_candidates(generator, prompts, max_new_tokens, n_beams, use_cache=False)
+    return uncached(rag.sequence_candidates, generator, prompts, max_new_tokens, n_beams)
 
 
 def search_fast(generator, n_beams):
-    return rag.sequence_candidates(generator, PROMPTS, 5, n_beams, use_cache=False, thorough=False)
+    return uncached(rag.sequence_candidates, generator, PROMPTS, 5, n_beams, thorough=False)
 
 
 def require_exact(generator, n_beams=1):
@@ -423,7 +423,7 @@ def require_exact(generator, n_beams=1):
         assert candidates.logprobs.shape == candidates.in_beam.shape == (len(candidates.texts), N_DOCS)
         assert len(set(candidates.texts)) == len(candidates.texts) and candidates.in_beam.any(1).all()
         for text, row in zip(candidates.texts, candidates.logprobs, strict=True):
-            expected = generation.answer_logprobs(generator, prompts, [text] * N_DOCS, use_cache=False)
+            expected = uncached(generation.answer_logprobs, generator, prompts, [text] * N_DOCS)
             np.testing.assert_allclose(row, [values.sum() for values in expected], atol=1e-3, rtol=1e-5)
 
 
@@ -490,7 +490,7 @@ def test_answers_that_see_each_other_would_be_noticed(tmp_path, monkeypatch):
 
 def test_greedy_candidates_are_what_is_generated(generator):
     for prompts, candidates in zip(PROMPTS, search(generator), strict=True):
-        texts = generation.generate(generator, prompts, 5, use_cache=False)
+        texts = uncached(generation.generate, generator, prompts, 5)
         assert candidates.texts == list(dict.fromkeys(texts))
         assert candidates.in_beam.tolist() == [[text == own for own in texts] for text in candidates.texts]
 
@@ -527,7 +527,7 @@ def word_prompts(n_questions, n_docs, n_words=4, seed=0):
 def require_beams_of_transformers(word_generator):
     """Where no text is empty because of its special tokens, and the best is not cut, which it scores without ending."""
     prompts = [row[0] for row in word_prompts(40, 1)]
-    ours = rag.rag_token_generate(word_generator, [[text] for text in prompts], [[0.0]] * 40, 24, 3, use_cache=False)
+    ours = uncached(rag.rag_token_generate, word_generator, [[text] for text in prompts], [[0.0]] * 40, 24, 3)
     compared = set()
     for prompt, text in zip(prompts, ours, strict=True):
         beams = transformers_beams(word_generator, prompt, 3, 24)
@@ -699,7 +699,7 @@ PRIORS = np.log(np.random.default_rng(3).dirichlet([1, 1, 1], size=12))
 
 def require_argmax_of_enumeration(generator):
     n_tokens = 2 + generator.seq2seq
-    ours = rag.rag_token_generate(generator, ENUMERATED, PRIORS, n_tokens, 300, use_cache=False)
+    ours = uncached(rag.rag_token_generate, generator, ENUMERATED, PRIORS, n_tokens, 300)
     expected = [enumerate_answers(generator, row, prior, 2) for row, prior in zip(ENUMERATED, PRIORS, strict=True)]
     assert ours == expected and len(set(expected)) > 1
     return expected
@@ -708,7 +708,7 @@ def require_argmax_of_enumeration(generator):
 def test_wide_beams_find_the_most_likely_answer_of_all(word_generator):
     expected = require_argmax_of_enumeration(word_generator)
     n_tokens = 2 + word_generator.seq2seq
-    assert rag.rag_token_generate(word_generator, ENUMERATED, PRIORS, n_tokens, 1, use_cache=False) != expected
+    assert uncached(rag.rag_token_generate, word_generator, ENUMERATED, PRIORS, n_tokens, 1) != expected
 
 
 def product_of_experts(monkeypatch):
@@ -740,11 +740,11 @@ def test_a_wrong_mixture_would_be_noticed(word_generator, monkeypatch, fault):
 
 def test_one_passage_is_ordinary_greedy_search(generator):
     prompts = [FAUST, PERU, SHORT, CHAD]
-    expected = generation.generate(generator, prompts, 8, use_cache=False)
+    expected = uncached(generation.generate, generator, prompts, 8)
     assert len(set(expected)) > 1
-    assert rag.rag_token_generate(generator, [[p] for p in prompts], [[0.0]] * 4, 8, use_cache=False) == expected
+    assert uncached(rag.rag_token_generate, generator, [[p] for p in prompts], [[0.0]] * 4, 8) == expected
     same = [[p, p, p] for p in prompts]  # the mixture of equal distributions is the distribution
-    assert rag.rag_token_generate(generator, same, np.log([[0.2, 0.5, 0.3]] * 4), 8, use_cache=False) == expected
+    assert uncached(rag.rag_token_generate, generator, same, np.log([[0.2, 0.5, 0.3]] * 4), 8) == expected
 
 
 def by_definition(generator, prompts, log_prior, max_new_tokens):
@@ -774,7 +774,7 @@ def by_definition(generator, prompts, log_prior, max_new_tokens):
 
 def require_greedy_of_the_definition(generator):
     expected = [by_definition(generator, *pair, 6) for pair in zip(PROMPTS, rag_prior(), strict=True)]
-    assert rag.rag_token_generate(generator, PROMPTS, rag_prior(), 6, use_cache=False) == expected
+    assert uncached(rag.rag_token_generate, generator, PROMPTS, rag_prior(), 6) == expected
     assert len(set(expected)) > 1
 
 
@@ -795,10 +795,10 @@ def test_one_reading_serves_every_smaller_k(generator):
     rng = np.random.default_rng(5)
     log_prior = np.log(rng.dirichlet(np.ones(len(PROMPTS[0])), size=len(PROMPTS)))
     ks = (1, 2, len(PROMPTS[0]))
-    together = rag.rag_token_generate_at(generator, PROMPTS, log_prior, ks, 5, use_cache=False)
+    together = uncached(rag.rag_token_generate_at, generator, PROMPTS, log_prior, ks, 5)
     for k in ks:
         prior = log_prior[:, :k] - np.logaddexp.reduce(log_prior[:, :k], axis=1, keepdims=True)
-        alone = rag.rag_token_generate(generator, [row[:k] for row in PROMPTS], prior, 5, use_cache=False)
+        alone = uncached(rag.rag_token_generate, generator, [row[:k] for row in PROMPTS], prior, 5)
         assert together[k] == alone
     with pytest.raises(InputError, match=r"n_docs = \[9\]: give numbers from 1 to"):
         rag.rag_token_generate_at(generator, PROMPTS, log_prior, (9,), 5)
@@ -811,12 +811,12 @@ def test_passages_without_prior_are_not_read(bart, monkeypatch):
     substitute(
         monkeypatch, prefix_module, "prefill", lambda generator, ids: seen.append(len(ids)) or read(generator, ids)
     )
-    texts = rag.rag_token_generate(bart, PROMPTS, prior, 6, 2, use_cache=False)
+    texts = uncached(rag.rag_token_generate, bart, PROMPTS, prior, 6, 2)
     assert sum(seen) == 6
     for text, row, values in zip(texts, PROMPTS, prior, strict=True):
         kept = np.isfinite(values)
         few = [prompt for prompt, keep in zip(row, kept, strict=True) if keep]
-        assert rag.rag_token_generate(bart, [few], [values[kept]], 6, 2, use_cache=False) == [text]
+        assert uncached(rag.rag_token_generate, bart, [few], [values[kept]], 6, 2) == [text]
 
 
 def test_decoding_that_cannot_be_done_is_refused(bart):
@@ -846,7 +846,7 @@ def test_decoding_that_cannot_be_done_is_refused(bart):
 def test_blocks_and_pieces_do_not_change_the_result(generator, monkeypatch, n_beams):
     prior = rag_prior()
     whole = search(generator, n_beams=n_beams)
-    texts = rag.rag_token_generate(generator, PROMPTS, prior, 5, n_beams, use_cache=False)
+    texts = uncached(rag.rag_token_generate, generator, PROMPTS, prior, 5, n_beams)
     reads, read = [], generation.prefill
     substitute(
         monkeypatch, prefix_module, "prefill", lambda generator, ids: reads.append(len(ids)) or read(generator, ids)
@@ -858,7 +858,7 @@ def test_blocks_and_pieces_do_not_change_the_result(generator, monkeypatch, n_be
     for ours, theirs in zip(search(generator, n_beams=n_beams), whole, strict=True):
         assert ours.texts == theirs.texts and (ours.in_beam == theirs.in_beam).all()
         np.testing.assert_allclose(ours.logprobs, theirs.logprobs, atol=1e-4)
-    assert rag.rag_token_generate(generator, PROMPTS, prior, 5, n_beams, use_cache=False) == texts
+    assert uncached(rag.rag_token_generate, generator, PROMPTS, prior, 5, n_beams) == texts
     assert reads == [N_DOCS] * 6
 
 
@@ -892,11 +892,11 @@ def test_search_stops_when_all_beams_have_ended(parrot, monkeypatch):
         return advance(generator, read, tokens)
 
     substitute(monkeypatch, prefix_module, "decode_step", counted)
-    texts = rag.rag_token_generate(parrot, [[":"], ["!"], ["+"]], [[0.0]] * 3, 200, use_cache=False)
+    texts = uncached(rag.rag_token_generate, parrot, [[":"], ["!"], ["+"]], [[0.0]] * 3, 200)
     assert texts == ["Paris", "", "Lima."]
     assert steps[0] == 2 and len(steps) < 8  # "!" ends at once and is dropped
     steps.clear()
-    rag.rag_token_generate(parrot, [[":"], ["="]], [[0.0]] * 2, 100, 3, use_cache=False)
+    uncached(rag.rag_token_generate, parrot, [[":"], ["="]], [[0.0]] * 2, 100, 3)
     assert len(steps) < 50
 
 
@@ -931,11 +931,11 @@ def test_bfloat16(tmp_path):
     generator = load(checkpoints.gemma3(tmp_path), "bfloat16")
     for prompts, candidates in zip(PROMPTS, search(generator, n_beams=2), strict=True):
         for text, row in zip(candidates.texts, candidates.logprobs, strict=True):
-            expected = generation.answer_logprobs(generator, prompts, [text] * N_DOCS, use_cache=False)
+            expected = uncached(generation.answer_logprobs, generator, prompts, [text] * N_DOCS)
             np.testing.assert_allclose(row, [values.sum() for values in expected], atol=0.5)
     prompts = [text for row in PROMPTS for text in row]
-    texts = rag.rag_token_generate(generator, [[text] for text in prompts], [[0.0]] * 9, 4, use_cache=False)
-    assert texts == generation.generate(generator, prompts, 4, use_cache=False)
+    texts = uncached(rag.rag_token_generate, generator, [[text] for text in prompts], [[0.0]] * 9, 4)
+    assert texts == uncached(generation.generate, generator, prompts, 4)
     token_logprobs, _ = rag.answer_token_logprobs(generator, PROMPTS, ANSWERS)
     assert str(token_logprobs.dtype) == "torch.float32"
 
@@ -943,13 +943,13 @@ def test_bfloat16(tmp_path):
 def test_a_forced_first_token_is_kept(tmp_path):
     """As BART-large has it: every answer begins with <s>."""
     generator = load(checkpoints.bart(tmp_path))
-    free = generation.generate(generator, [FAUST, PERU], 6, use_cache=False)
+    free = uncached(generation.generate, generator, [FAUST, PERU], 6)
     generator.model.generation_config.forced_bos_token_id = checkpoints.START
     for n_beams in (1, 3):
-        texts = rag.rag_token_generate(generator, [[FAUST], [PERU]], [[0.0]] * 2, 6, n_beams, use_cache=False)
+        texts = uncached(rag.rag_token_generate, generator, [[FAUST], [PERU]], [[0.0]] * 2, 6, n_beams)
         assert all(texts)
         if n_beams == 1:
-            assert texts == generation.generate(generator, [FAUST, PERU], 6, use_cache=False) != free
+            assert texts == uncached(generation.generate, generator, [FAUST, PERU], 6) != free
     require_exact(generator)
 
 
@@ -986,7 +986,7 @@ def test_candidates_are_kept(bart, monkeypatch, cache_folder):
         rag.sequence_candidates(*variant)
         assert len(calls) == number, f"variant {number} was read from the cache"
     n_files = len(list(cache_folder.rglob("*.json")))
-    rag.sequence_candidates(bart, PROMPTS, 4, use_cache=False)
+    uncached(rag.sequence_candidates, bart, PROMPTS, 4)
     assert len(calls) == number + 1 and len(list(cache_folder.rglob("*.json"))) == n_files == number
 
 
@@ -1027,9 +1027,7 @@ def test_compiled_layers_read_prompts_as_plain_ones(one_layer):
         assert ours.texts == theirs.texts and (ours.in_beam == theirs.in_beam).all()
         np.testing.assert_allclose(ours.logprobs, theirs.logprobs, atol=1e-3)
     log_prior = rag_prior()
-    ours, theirs = (
-        rag.rag_token_generate(model, PROMPTS, log_prior, 5, use_cache=False) for model in (compiled, plain)
-    )
+    ours, theirs = (uncached(rag.rag_token_generate, model, PROMPTS, log_prior, 5) for model in (compiled, plain))
     assert ours == theirs
     assert compiled.model.config._attn_implementation == "sdpa" and not prefix_module._keeping_attention()
 

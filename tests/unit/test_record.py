@@ -124,8 +124,8 @@ def test_question_ids_that_several_scores_share_are_written_once(new):
 
 def test_two_equal_runs_differ_in_volatile_parts_only(new, monkeypatch):
     first = load_record(fill(new()).save())
-    monkeypatch.setattr(record, "library_versions", lambda: {"python": "0"})
-    monkeypatch.setattr(record, "device_name", lambda: "cpu abacus")
+    monkeypatch.setattr(record.provenance, "library_versions", lambda: {"python": "0"})
+    monkeypatch.setattr(record.provenance, "device_name", lambda: "cpu abacus")
     second = fill(new()).content
     assert first != second
     assert without_volatile(first) == without_volatile(second)
@@ -134,7 +134,7 @@ def test_two_equal_runs_differ_in_volatile_parts_only(new, monkeypatch):
 
 
 def test_equal_content_gives_equal_bytes_whatever_the_order_of_adding(new, monkeypatch):
-    monkeypatch.setattr(record.time, "perf_counter", lambda: 0.0)
+    monkeypatch.setattr("time.perf_counter", lambda: 0.0)
 
     def save(names):
         one = new()
@@ -351,7 +351,7 @@ def test_package_sha256_sees_every_file_but_byte_code(tmp_path, monkeypatch):
     (package / "prompts").mkdir(parents=True)
     (package / "__pycache__").mkdir()
     (package / "record.py").write_text("x = 1")
-    monkeypatch.setattr(record, "__file__", str(package / "record.py"))
+    monkeypatch.setattr(record.provenance, "__file__", str(package / "record" / "provenance.py"))
     digests = [record.package_sha256()]
     (package / "__pycache__" / "record.pyc").write_bytes(b"code")
     assert record.package_sha256() == digests[0]

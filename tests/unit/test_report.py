@@ -11,10 +11,10 @@ import pytest
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from nbutils import paths, plotting, report
+from nbutils import paths, plotting
 from nbutils.data import Dataset
 from nbutils.errors import InputError
-from nbutils.record import Record
+from nbutils.record import Record, report
 
 EVIL = "<script>alert('x')</script> a | b [c](d) `e` &amp;"
 CLAIMS = f"""\

@@ -8,12 +8,11 @@ from collections import Counter
 import checkpoints
 import numpy as np
 import pytest
-from substitution import substitute
+from substitution import substitute, uncached
 
-from nbutils import cache, data, models, paths, retrieval
+from nbutils import data, models, paths, retrieval
 from nbutils.data import Passage
 from nbutils.errors import InputError
-from nbutils.files import sha256_source
 from nbutils.models import encoding as encoding_module
 from nbutils.models import runtime as runtime_module
 from nbutils.retrieval import faiss_index as faiss_index_module
@@ -31,7 +30,6 @@ QUESTIONS = ["port rice", "desert fish oil", "wine", "peru port", "unknown"]
 
 @pytest.fixture(autouse=True)
 def cache_folder(monkeypatch, tmp_path):
-    monkeypatch.setattr(cache, "CACHE", tmp_path / "cache")
     monkeypatch.setattr(paths, "CACHE", tmp_path / "cache")
     return tmp_path / "cache"
 
@@ -157,9 +155,9 @@ def test_an_empty_corpus_or_list_is_refused(encoder):
         retrieval.build_bm25({})
     with pytest.raises(InputError, match="the corpus is empty"):
         retrieval.build_dense(encoder, {})
-    for use_cache in (True, False):
+    for encode in (models.encode, functools.partial(uncached, models.encode)):
         with pytest.raises(InputError, match="the list of texts is empty"):
-            models.encode(encoder, [], use_cache=use_cache)
+            encode(encoder, [])
 
 
 def test_dense_is_exact_inner_product_search(encoder):
@@ -205,13 +203,13 @@ def one_at_a_time(text):
 def require_close(encoder, texts):
     cosines = [
         float(ours @ one_at_a_time(text))
-        for text, ours in zip(texts, models.encode(encoder, texts, use_cache=False), strict=True)
+        for text, ours in zip(texts, uncached(models.encode, encoder, texts), strict=True)
     ]
     assert min(cosines) >= 0.999, f"cosine {min(cosines):.4f} to float32, one text at a time"
 
 
 def test_minilm_in_batches_is_minilm_one_at_a_time(minilm):
-    vectors = models.encode(minilm, texts_of_mixed_length(), use_cache=False)
+    vectors = uncached(models.encode, minilm, texts_of_mixed_length())
     assert vectors.shape == (26, 384) and vectors.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3)
     require_close(minilm, texts_of_mixed_length())
@@ -236,10 +234,10 @@ def test_a_wrong_encoder_would_be_noticed(minilm):
 def test_vectors_come_in_the_order_of_the_texts_whatever_is_beside_them(minilm, monkeypatch, dtype, cosine):
     encoder = {"float32": exact_minilm(), "bfloat16": minilm}[dtype]
     texts = texts_of_mixed_length()
-    together = models.encode(encoder, texts, use_cache=False)
+    together = uncached(models.encode, encoder, texts)
     order = np.random.default_rng(0).permutation(len(texts))
     substitute(monkeypatch, encoding_module, "BATCH_TOKENS", 300)  # other batches
-    shuffled = models.encode(encoder, [texts[row] for row in order], use_cache=False)
+    shuffled = uncached(models.encode, encoder, [texts[row] for row in order])
     assert (together[order] * shuffled).sum(axis=1).min() > cosine
     assert (together * shuffled).sum(axis=1).min() < 0.9
 
@@ -293,7 +291,7 @@ def test_a_search_without_the_cache_reads_and_leaves_nothing_there(encoder, enco
     kept = retrieval.search_dense(index, encoder, QUESTIONS, 3)
     before, n_files = len(encodings), len([*(cache_folder / "embeddings").iterdir()])
     for _ in range(2):
-        fresh = retrieval.search_dense(index, encoder, QUESTIONS, 3, use_cache=False)
+        fresh = uncached(retrieval.search_dense, index, encoder, QUESTIONS, 3)
         assert all(np.array_equal(a, b) for a, b in zip(kept, fresh, strict=True))
     assert len(encodings) == before + 2
     assert len([*(cache_folder / "embeddings").iterdir()]) == n_files
@@ -311,18 +309,9 @@ def test_a_damaged_file_is_computed_again(encoder, encodings, cache_folder, dama
     assert len(encodings) == 2
 
 
-def test_another_code_is_another_key(encoder, encodings, monkeypatch):
-    models.encode(encoder, QUESTIONS)
-    substitute(monkeypatch, encoding_module, "_ENCODING_CODE", "0" * 64)
-    models.encode(encoder, QUESTIONS)
-    assert len(encodings) == 2
-    whole = sha256_source(encoding_module._encode, models.embed, models.batches_by_length)
-    assert whole != sha256_source(encoding_module._encode, models.batches_by_length)
-
-
 def test_many_texts_are_kept_in_shards_and_resumed(encoder, encodings, cache_folder, monkeypatch):
     texts = [f"{question} {number}" for number in range(4) for question in QUESTIONS]
-    whole = models.encode(encoder, texts, use_cache=False)
+    whole = uncached(models.encode, encoder, texts)
     substitute(monkeypatch, encoding_module, "SHARD_SIZE", 8)
     encodings.clear()
     counted = encoding_module._encode
@@ -453,9 +442,6 @@ def test_the_key_of_an_index_is_all_that_it_depends_on(clouded, cache_folder, mo
     for number, (variant, corpus, index, seed) in enumerate(variants, start=2):
         retrieval.build_dense(variant, corpus, index, 1, seed)
         assert len(list((cache_folder / "indexes").iterdir())) == number
-    substitute(monkeypatch, faiss_index_module, "INDEX_CODE", "0" * 64)
-    retrieval.build_dense(encoder, few, "IVF2,Flat", 1)
-    assert len(list((cache_folder / "indexes").iterdir())) == len(variants) + 2
 
 
 @pytest.mark.parametrize(
@@ -694,9 +680,9 @@ def test_what_cannot_be_added_is_refused(encoder):
 
 def test_dropout_changes_the_vectors_and_leaves_the_encoder_as_it_was(encoder):
     texts = ["lima is a port", "rice and fish"]
-    clean = models.encode(encoder, texts, use_cache=False)
+    clean = uncached(models.encode, encoder, texts)
     noisy = models.encode_with_dropout(encoder, texts, seed=0)
     assert np.abs(clean - noisy).max() > 1e-3 and not encoder.model.training
     assert np.array_equal(noisy, models.encode_with_dropout(encoder, texts, seed=0))
     assert not np.array_equal(noisy, models.encode_with_dropout(encoder, texts, seed=1))
-    assert np.array_equal(clean, models.encode(encoder, texts, use_cache=False))
+    assert np.array_equal(clean, uncached(models.encode, encoder, texts))

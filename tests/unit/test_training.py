@@ -8,9 +8,9 @@ import checkpoints
 import datasets
 import numpy as np
 import pytest
-from substitution import substitute
+from substitution import substitute, uncached
 
-from nbutils import cache, data, generation, models, paths, rag, retrieval, training
+from nbutils import data, generation, models, paths, rag, retrieval, training
 from nbutils.data import Example, Passage
 from nbutils.errors import InputError
 from nbutils.generation import compiled as compiled_module
@@ -39,7 +39,6 @@ TEMPERATURE = 0.1
 
 
 def use_caches(patch, folder):
-    patch.setattr(cache, "CACHE", folder)
     patch.setattr(paths, "CACHE", folder)
 
 
@@ -767,7 +766,7 @@ def test_two_processes_train_as_one_does(tmp_path, llama, encoder, train):
     for name, values in one[2].items():
         assert two[2][name] == pytest.approx(values, abs=1e-3), name
     assert distance(one[0].model, two[0].model) < 1e-4 < distance(llama.model, one[0].model)
-    vectors = [models.encode(which, list(FACTS), use_cache=False) for which in (one[1], two[1], encoder)]
+    vectors = [uncached(models.encode, which, list(FACTS)) for which in (one[1], two[1], encoder)]
     assert np.abs(vectors[0] - vectors[1]).max() < 1e-4 < np.abs(vectors[0] - vectors[2]).max()
     with pytest.raises(InputError, match=r"^step 2 of 8: loss nan, gradient norm nan: lower the learning rate"):
         training.fine_tune(llama, PROMPTS, ANSWERS, dataclasses.replace(FULL, learning_rate=1e30), n_processes=2)

@@ -96,7 +96,7 @@ def multi_hop_questions(country: Country, corpus: dict[str, Passage], facts: Fac
         question = target.questions[0]
         wordings = (phrase, statement)
         for i, wording, held_out in _wordings(country, wordings):
-            # "What is the capital of [the country whose ...]?" or "[... of a country.] What is ... of that country?"
+            # A bridge is either a phrase, put into the question, or a statement before it that the question refers to.
             bridged = fill_template(wording, country, value)
             text = fill_template(question, country, named=bridged if wording == phrase else f"that {country.place}")
             text = text if wording == phrase else f"{bridged} {text}"

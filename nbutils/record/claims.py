@@ -16,7 +16,8 @@ REPRODUCED = "reproduced"
 NOT_REPRODUCED = "not reproduced"
 INCONCLUSIVE = "inconclusive"
 NOT_TESTED = "not tested at this scale"
-FEWEST = 6  # questions off the rule's limit that decide a claim: of 5, all fall on one side by chance in 2/2**5 = 6 %
+# Questions off the rule's limit that decide a claim: of 5, all fall on one side by chance in 2/2**5 = 6 %.
+MIN_DIFFERING = 6
 
 _TEXTS = ("paper", "where", "sentence", "paper_values", "min_scale")
 _REQUIRED = (*_TEXTS, "quantity", "rule", "null")
@@ -165,8 +166,8 @@ def judge(claim: Mapping[str, Any], scores: Mapping[str, Mapping[str, Any]], sca
     trend over three or more, paired by question id. The trend is the slope of the least-squares line through a
     question's scores at steps 0, 1, 2, ..., whatever K stands at each: a linear contrast, the change per step. Scores
     that do not differ at all have trend 0, so that "> 0" is the rule that can fail; ">= 0" holds on their null too.
-    A bootstrap sees no difference that is rarer than its sample, so that fewer than FEWEST questions whose value is not
-    the rule's limit itself decide nothing (the sign test's least number): the verdict is "inconclusive".
+    A bootstrap sees no difference that is rarer than its sample, so that fewer than MIN_DIFFERING questions whose value
+    is not the rule's limit itself decide nothing (the sign test's least number): the verdict is "inconclusive".
     Below the claim's min_scale (and so always at smoke) the value is computed, but the verdict is "not tested at this
     scale".
     Raises InputError when a score is missing, when the scores to be paired have different questions, and when
@@ -180,7 +181,7 @@ def judge(claim: Mapping[str, Any], scores: Mapping[str, Mapping[str, Any]], sca
         values = _values(f"claim {claim['id']}: {key}", claim[key], scores)
         value, low, high = metrics.bootstrap_mean(values)
         word = verdict(value, low, high, claim["rule"]) if tested else NOT_TESTED
-        if key == "quantity" and tested and _n_telling(values, claim["rule"]) < FEWEST:
+        if key == "quantity" and tested and n_differing(values, claim["rule"]) < MIN_DIFFERING:
             word = INCONCLUSIVE
         outcomes.append({"verdict": word, "value": value, "low": low, "high": high, "n": len(values)})
     outcome, null = outcomes
@@ -200,7 +201,7 @@ def interval_text(outcome: Mapping[str, float], sign: str = "+") -> str:
     return f"{value:{sign}{form}} [{low:{form}}, {high:{form}}]"
 
 
-def _n_telling(values: np.ndarray, rule: Mapping[str, Any]) -> int:
+def n_differing(values: np.ndarray, rule: Mapping[str, Any]) -> int:
     """How many questions do not lie on the limit of the rule (of two limits the one on which more lie)."""
     limits = [limit for limit in _bounds("rule", rule)[:2] if math.isfinite(limit)]
     return min(int(np.count_nonzero(values != limit)) for limit in limits)

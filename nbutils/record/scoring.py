@@ -1,4 +1,4 @@
-"""Tasks in one form: what is searched, what is asked, which answers count; instruction mixes and probes of them."""
+"""Scores of answers, of the diversity of texts and of what was retrieved, each noted beside what chance gives."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,7 +7,7 @@ import numpy as np
 from nbutils import metrics
 from nbutils.data import Example, Passage
 from nbutils.errors import InputError
-from nbutils.record import Record
+from nbutils.record.record import Record
 
 N_SHUFFLES = 20  # draws of other questions' answers, of which chance is the mean
 
@@ -69,24 +69,6 @@ def record_diversity(
     return True
 
 
-def _first_words(text: str, n: int) -> str:
-    return " ".join(text.split()[:n])
-
-
-def _shuffled(accepted: list[tuple[str, ...]], seed: int = 0) -> list[tuple[str, ...]]:
-    """Each question with the answers of another; drawn again while a question shares an answer with those it gets.
-
-    A permutation leaves one item in its place on average, and one monarch may hold many offices: with a system that is
-    often right this is no longer chance. Labels are always shared: of them the hundredth draw is as good as the first.
-    """
-    rng = np.random.default_rng(seed)
-    for _ in range(100):
-        drawn = [accepted[i] for i in rng.permutation(len(accepted))]
-        if not any(set(own) & set(other) for own, other in zip(accepted, drawn, strict=True)):
-            break
-    return drawn
-
-
 def record_retrieval(
     record: Record,
     system: str,
@@ -120,3 +102,21 @@ def record_retrieval(
         recall = np.mean([metrics.recall_curve(rows, gold, ks) for rows in found], axis=0)
         for k, column in zip(ks, recall.T, strict=True):
             record.scores(f"recall_at_{k}/{system}", ids, column)
+
+
+def _first_words(text: str, n: int) -> str:
+    return " ".join(text.split()[:n])
+
+
+def _shuffled(accepted: list[tuple[str, ...]], seed: int = 0) -> list[tuple[str, ...]]:
+    """Each question with the answers of another; drawn again while a question shares an answer with those it gets.
+
+    A permutation leaves one item in its place on average, and one monarch may hold many offices: with a system that is
+    often right this is no longer chance. Labels are always shared: of them the hundredth draw is as good as the first.
+    """
+    rng = np.random.default_rng(seed)
+    for _ in range(100):
+        drawn = [accepted[i] for i in rng.permutation(len(accepted))]
+        if not any(set(own) & set(other) for own, other in zip(accepted, drawn, strict=True)):
+            break
+    return drawn

@@ -1,22 +1,24 @@
 """The claims table in the README and one static page of all figures and verdicts, both generated from the records."""
 
 import html
+import io
 import math
 import re
-import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nbutils import claims, files, paths, record
+from nbutils import files, paths
 from nbutils.errors import InputError
+from nbutils.presets import SCALES
+from nbutils.record import claims, storage
 
 BEGIN = "<!-- claims:begin -->"
 END = "<!-- claims:end -->"
 NOT_RUN = "not run"
 VERDICTS = (claims.REPRODUCED, claims.NOT_REPRODUCED, claims.INCONCLUSIVE, claims.NOT_TESTED, NOT_RUN)
 README_SCALE = "tiny"
-_TEMPLATES = Path(__file__).resolve().parent / "templates"
+_TEMPLATES = Path(__file__).resolve().parents[1] / "templates"
 
 
 def render(scale: str = "tiny", out_dir: str | Path | None = None, readme: Path | None = None) -> list[Path]:
@@ -53,10 +55,10 @@ def _page_path(scale: str, out_dir: str | Path | None) -> Path:
 
 def _contents(scale: str, out_dir: str | Path | None) -> tuple[str, str]:
     """(README table, HTML page) of all records of a scale."""
-    if scale not in claims.SCALES:
-        raise InputError(f"no scale {scale!r}: use one of {', '.join(claims.SCALES)}")
+    if scale not in SCALES:
+        raise InputError(f"no scale {scale!r}: use one of {', '.join(SCALES)}")
     folder = _page_path(scale, out_dir).parent
-    records = {path.parent.name: record.load_record(path) for path in sorted(folder.glob("*/record.json"))}
+    records = {path.parent.name: storage.load_record(path) for path in sorted(folder.glob("*/record.json"))}
     if not records and scale != README_SCALE:  # the README lists every claim, run or not
         raise InputError(f"no records of scale {scale} in {folder.parent}: python -m nbutils run --scale {scale}")
     for name, content in records.items():
@@ -82,7 +84,7 @@ def _rows(scale: str, records: Mapping[str, Mapping[str, Any]]) -> list[dict]:
         verdict = outcome["verdict"] if outcome else NOT_RUN
         judged = verdict not in (NOT_RUN, claims.NOT_TESTED)
         sign, null = "" if "mean" in claim["quantity"] else "+", outcome and outcome["null"]
-        deep_enough = claims.SCALES.index(scale) >= claims.SCALES.index(claim["min_scale"])
+        deep_enough = SCALES.index(scale) >= SCALES.index(claim["min_scale"])
         rows.append(
             {
                 **claim,
@@ -193,13 +195,15 @@ def fill_template(name: str, **values: Any) -> str:
 
 def _figure(folder: Path, notebook: str, figure: Mapping[str, str]) -> dict:
     """Where a figure lies relative to the page, its caption, and its size in pixels, so that the page does not jump."""
+    from PIL import Image
+
     path = folder / notebook / figure["file"]
     if not re.fullmatch(r"[a-z0-9_]+\.png", figure["file"]) or not path.is_file():
         raise InputError(f"the record of {notebook} names the figure {figure['file']!r}, which is not beside it")
-    with open(path, "rb") as file:
-        header = file.read(24)
-    if header[:8] != b"\x89PNG\r\n\x1a\n":
-        raise InputError(f"{notebook}/{figure['file']} is not a PNG file")
-    width, height = struct.unpack(">II", header[16:24])
+    picture = io.BytesIO(path.read_bytes())
+    try:
+        width, height = Image.open(picture, formats=["PNG"]).size
+    except OSError as error:  # unidentified or truncated
+        raise InputError(f"{notebook}/{figure['file']} is not a PNG file") from error
     size = {"width": width, "height": height, "wide": width > 1_000}
     return {"src": f"{notebook}/{figure['file']}", "caption": figure["caption"], **size}

@@ -1,0 +1,50 @@
+"""What may go into a record: question ids, finite numbers, and values that JSON gives back as they were."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from nbutils.errors import InputError
+
+
+@contextmanager
+def error_prefix(where: str) -> Iterator[None]:
+    """Put the name of a result in front of what is wrong with it."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+
+
+def checked_ids(where: str, ids: Sequence[str], n_rows: int) -> list[str]:
+    """The ids as a list. Raises InputError unless they are `n_rows` strings, each another."""
+    ids = list(ids)
+    if len(ids) != n_rows:
+        raise InputError(f"{where}: {len(ids)} question ids but values of {n_rows} questions")
+    if not all(isinstance(id_, str) for id_ in ids):
+        raise InputError(f"{where}: question ids must be strings")
+    if len(set(ids)) != len(ids):
+        twice = next(id_ for id_ in ids if ids.count(id_) > 1)
+        raise InputError(f"{where}: question {twice!r} occurs twice")
+    return [str(id_) for id_ in ids]
+
+
+def checked_number(where: str, value: Any) -> float:
+    """A finite Python number; whole numbers stay int. Raises InputError for whatever is none."""
+    value = value.item() if hasattr(value, "item") else value
+    value = int(value) if isinstance(value, bool) else value
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        raise InputError(f"{where}: {value!r} is not a finite number")
+    return value
+
+
+def plain(where: str, value: Any) -> Any:
+    """`value` as JSON will give it back: tuples as lists, NumPy numbers as Python's."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(f"{where}.{key}", item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(where, item) for item in value]
+    if value is None or isinstance(value, str | bool):
+        return value
+    return checked_number(where, value)

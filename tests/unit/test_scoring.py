@@ -1,0 +1,100 @@
+"""Scores of answers, texts and passages found, beside what chance gives."""
+
+import numpy as np
+import pytest
+
+from nbutils import data
+from nbutils.data import Passage, claim_example, question_example
+from nbutils.record import Record, scoring
+
+LIMA = Passage(
+    "Peru", "The capital is Lima, on the coast. Short one. Its currency is the sol, used since 1991 in all of it."
+)
+
+
+def claims(n):
+    labels = ("supported", "refuted", "not_enough_information")
+    return [claim_example(f"test{i}", f"claim {i}", labels[i % 3 if i < n // 2 else 0], (), "test") for i in range(n)]
+
+
+def test_what_is_retrieved_is_scored_by_answers_and_by_gold_passages():
+    corpus = {"p1": LIMA, "p2": Passage("Chad", "Desert."), "p3": Passage("Peru", "Lima again.")}
+    items = [data.Example(f"q{i}", "fact", "", "", ("Lima",), ("p1",)) for i in range(4)]
+    record = Record("00_start_here", "smoke", 0, {}, {})
+    found = [np.array([["p1", "p2"]] * 4), np.array([["p3", "p1"]] * 2 + [["p2", "p3"]] * 2)]  # two seeds
+    scoring.record_retrieval(record, "X", items, corpus, found, ks=(1, 2))
+    assert record["scores"]["top_1/X"]["values"] == [1, 1, 0.5, 0.5]
+    assert record["scores"]["recall_at_1/X"]["values"] == [0.5] * 4
+    assert record["scores"]["recall_at_2/X"]["values"] == [1, 1, 0.5, 0.5]
+    assert record["metrics"]["top_2/X"]["value"] == 1.0
+    items[0] = data.Example("q0", "fact", "", "", ("Quito",), ())
+    scoring.record_retrieval(record, "Y", items, corpus, found, ks=(1, 2))
+    assert "recall_at_1/Y" not in record["scores"]  # not all questions name a gold passage
+    assert sum(record["scores"]["top_2/Y"]["values"]) == 3
+    assert record["scores"]["top_2/Y"]["values"][0] == 0
+
+
+def test_an_answer_in_the_passages_counts_for_what_it_is_above_chance():
+    """Each question has a passage of its own; another question's answer is seldom in it."""
+    corpus = {f"p{i}": Passage("", f"value{i} common") for i in range(50)}
+    items = [data.Example(f"q{i}", "fact", "", "", (f"value{i}",), (f"p{i}",)) for i in range(50)]
+    record = Record("00_start_here", "smoke", 0, {}, {})
+    own = np.array([[f"p{i}"] for i in range(50)])
+    scoring.record_retrieval(record, "right", items, corpus, [own], ks=(1,))
+    easy = [data.Example(item.id, "fact", "", "", ("common",), item.gold_passages) for item in items]
+    scoring.record_retrieval(record, "easy", easy, corpus, [own[::-1]], ks=(1,))
+    means = {name: metric["value"] for name, metric in record["metrics"].items()}
+    assert means["top_1/right"] == means["top_1/easy"] == 1  # the measure itself sees no difference
+    assert means["top_1 above chance/right"] > 0.9 and means["top_1 above chance/easy"] == 0
+    assert abs(means["top_1 above chance/right, shuffled answers"]) < 0.1
+
+
+def test_scores_of_answers_are_means_over_seeds_beside_chance():
+    record = Record("00_start_here", "smoke", 0, {}, {})
+    items = claims(40)
+    right = [item.answers[0] for item in items]
+    wrong = ["maybe"] * 40
+    scoring.record_answers(record, "exact_match", "RAG-Token", "verification", items, [right, wrong])
+    name = "exact_match/RAG-Token/verification"
+    assert record["metrics"][name]["value"] == 0.5 and record["scores"][name]["ids"] == [item.id for item in items]
+    seeds = record["metrics"][f"{name}, seeds"]
+    assert (seeds["low"], seeds["high"], seeds["interval"]) == (0.0, 1.0, "range over 2 seeds")
+    assert record["metrics"][f"{name}, shuffled answers"]["value"] < 0.5  # the right answers to other claims
+    scoring.record_answers(record, "exact_match", "RAG-Token", "one seed", items, [right])
+    assert "exact_match/RAG-Token/one seed, seeds" not in record["metrics"]
+
+
+def test_shuffled_answers_are_never_right_by_accident():
+    """One monarch for a fifth of the offices: a plain permutation leaves some with the right answer."""
+    holders = ["Charles III" if i % 5 == 0 else f"Holder {i}" for i in range(40)]
+    offices = [
+        question_example(f"o{i}", f"Who holds office {i}?", (holder,), ("p1",)) for i, holder in enumerate(holders)
+    ]
+    record = Record("00_start_here", "smoke", 0, {}, {})
+    scoring.record_answers(record, "exact_match", "RAG", "offices", offices, [holders])
+    assert record["metrics"]["exact_match/RAG/offices"]["value"] == 1
+    assert record["metrics"]["exact_match/RAG/offices, shuffled answers"]["value"] == 0
+    plain = np.random.default_rng(0).permutation(40)
+    assert any(holders[i] == holder for i, holder in zip(plain, holders, strict=True))
+
+
+def test_diversity_at_equal_length_and_with_its_texts_exchanged():
+    """One system says the same all the time, the other writes new words, more of them."""
+    rng = np.random.default_rng(0)
+    new = [" ".join(f"w{word}" for word in rng.integers(10_000, size=12)) for _ in range(40)]
+    same = ["the flag of this country"] * 40
+    record, ids = Record("00_start_here", "smoke", 0, {}, {}), [f"q{i}" for i in range(40)]
+    texts = {"new": [new, new], "same": [same, same], "longer": [[text + " and so on" for text in new]] * 2}
+    pairs = (("new", "same"), ("new", "longer"))
+    assert scoring.record_diversity(record, "clues", ids, texts, pairs, seed=0)
+    value = {name: metric["value"] for name, metric in record["metrics"].items()}
+    assert value["distinct_trigrams/new/clues"] > 0.99
+    assert value["distinct_trigrams/same/clues"] == pytest.approx(3 / (3 * 40))
+    assert value["distinct_trigrams/longer/clues"] < 0.95  # "and so on" again and again
+    cut = (value[f"distinct_trigrams at equal length/{name}/clues"] for name in ("new with longer", "longer with new"))
+    assert next(cut) == next(cut)  # the same words are left
+    one, other = (value[f"distinct_trigrams mixed/{name}/clues"] for name in ("new with same", "same with new"))
+    assert abs(one - other) < 0.1 < value["distinct_trigrams/new/clues"] - value["distinct_trigrams/same/clues"]
+    count = len(record["scores"])
+    assert not scoring.record_diversity(record, "none", ids, {**texts, "new": [new, ["no more"] * 40]}, pairs, seed=0)
+    assert len(record["scores"]) == count
