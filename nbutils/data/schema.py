@@ -57,3 +57,8 @@ def content_sha256(dataset: Dataset) -> str:
         while block := list(islice(rows, 1000)):
             digest.update(json.dumps(block).encode() + b"\n")
     return digest.hexdigest()
+
+
+def corpus_sha256(corpus: dict[str, Passage]) -> str:
+    """Hex digest of the ids, titles and texts of all passages, in order."""
+    return content_sha256(Dataset("", corpus, []))

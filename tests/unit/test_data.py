@@ -21,6 +21,7 @@ from nbutils.data import (
     claim_label,
     clue_example,
     content_sha256,
+    corpus_sha256,
     load_dataset,
     question_example,
     questions,
@@ -426,6 +427,7 @@ def test_digest_changes_with_passages_and_order():
     digests |= {content_sha256(dataclasses.replace(dataset, examples=dataset.examples[::-1]))}
     digests |= {content_sha256(dataclasses.replace(dataset, examples=dataset.examples[:-1])), content_sha256(dataset)}
     assert len(digests) == len(variants) + 3
+    assert len({corpus_sha256(corpus) for corpus in [*variants, dataset.corpus]}) == len(variants) + 1
     assert content_sha256(dataclasses.replace(dataset, name="other", sha256="x")) == content_sha256(dataset)
 
 
