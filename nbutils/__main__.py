@@ -225,12 +225,13 @@ def data() -> None:
 @click.argument("name", default="factbook")
 def show(name) -> None:
     """Show the size of a data set: "factbook", a folder, or a hub id."""
-    from nbutils.data import load_dataset
+    from nbutils.data import load_dataset, questions
 
     dataset = load_dataset(name)
     click.echo(f"{dataset.name}  sha256 {dataset.sha256}")
-    click.echo(f"{len(dataset.corpus)} passages, {len(dataset.claims)} claims, {len(dataset.clues)} clues")
-    counts = Counter((question.kind, question.split) for question in dataset.questions)
+    n_of = Counter(example.task for example in dataset.examples)
+    click.echo(f"{len(dataset.corpus)} passages, {n_of['verification']} claims, {n_of['clue']} clues")
+    counts = Counter((question.task, question.split) for question in questions(dataset.examples))
     for (kind, split), n in sorted(counts.items()):
         click.echo(f"{n:7d} questions  {kind}, {split}")
 

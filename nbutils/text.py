@@ -1,13 +1,21 @@
-"""Sentences and words of plain text: where a sentence ends, and whether a text contains a value as whole words."""
+"""Sentences and words of plain text: where a sentence ends, and whether a text contains a value as whole words.
+
+Every way to compare that the package has stands here, with what it minds and what it does not.
+"""
 
 import functools
 import re
 import unicodedata
+from collections.abc import Iterable
 
 _ABBREVIATION = re.compile(
     r"(?:^|[\s(\"])(?:[A-Z]|ca|c|St|Ste|Mt|Dr|Mr|Mrs|Jr|Sr|Gen|Col|Lt|No|vs|etc|est|approx|Ft|e\.g|i\.e|[A-Z]\.[A-Z]|"
     r"B\.C|A\.D|U\.S|D\.C)\.$"
 )
+
+# Of `ends_sentence`: a stop, then closing quotation marks and brackets; "U.S.", "J.", "Dr."
+_CLOSED = re.compile(r"[.!?\u2026\u3002\uff01\uff1f][\"'\u201d\u2019)\]]*$")
+_TITLE = re.compile(r"^\W*((\w\.)+|(Mr|Mrs|Ms|Dr|Prof|Gen|Col|Lt|St|Sr|Jr|No|vs)\.)$")
 
 
 def sentences(text: str) -> list[str]:
@@ -27,6 +35,20 @@ def sentences(text: str) -> list[str]:
         start = match.end()
     parts.append(text[start:].strip())
     return [part for part in parts if part]
+
+
+def sentences_before_capitals(text: str) -> list[str]:
+    """The text cut at each space between a full stop, "!" or "?" and a capital from A to Z, abbreviations or not."""
+    return re.split(r"(?<=[.!?]) (?=[A-Z])", text)
+
+
+def ends_sentence(word: str, following: str) -> bool:
+    """True if a sentence of running text, Chinese and Japanese too, ends with the word and `following` begins another.
+
+    Closing quotation marks and brackets may stand after the stop. Titles and initials ("Dr.", "U.S.") end none, nor
+    does a word before a small letter.
+    """
+    return bool(_CLOSED.search(word)) and not _TITLE.search(word) and not following[0].islower()
 
 
 @functools.lru_cache(maxsize=200_000)
@@ -65,6 +87,22 @@ def contains_exactly(text: str, value: str) -> bool:
             return True
         start = text.find(value, start + 1)
     return False
+
+
+def contains_any(text: str, padded: Iterable[str]) -> bool:
+    """True if one of the values, each as `padded_words` has it, stands in the text; compared as by `contains_words`."""
+    text = padded_words(text)
+    return any(value in text for value in padded)
+
+
+def pattern_of_any(values: Iterable[str]) -> re.Pattern:
+    """Finds each of the values letter by letter but for case, with no letter, digit or underscore next to it."""
+    return re.compile("|".join(rf"(?<!\w){re.escape(value.strip())}(?!\w)" for value in values), re.IGNORECASE)
+
+
+def pattern_of_whole(value: str) -> re.Pattern:
+    """Finds the value letter by letter, as no part of a word or number: "3" is not in "1,350", nor "Man" in "Oman"."""
+    return re.compile(rf"(?<![\w.,]){re.escape(value)}(?![.,]?\w)")
 
 
 def slugify(name: str) -> str:

@@ -7,13 +7,17 @@ from nbutils.data.load import load_dataset
 from nbutils.data.passages import split_text, words_of
 from nbutils.data.probes import answer_options, counterfactual_passages, unrelated_texts
 from nbutils.data.sampling import one_per_fact, sample, sample_mixture, select, task_batches
-from nbutils.data.schema import Claim, Clue, Dataset, Passage, Question, content_sha256, corpus_sha256
+from nbutils.data.schema import Dataset, Example, Passage, content_sha256, corpus_sha256
 from nbutils.data.tasks import (
     LABEL_ANSWERS,
-    Example,
-    claim_items,
-    clue_items,
-    continuation_items,
-    question_items,
-    statement_items,
+    claim_example,
+    claim_label,
+    clue_example,
+    continuation_examples,
+    question_example,
+    questions,
+    short_answer,
+    statement_examples,
+    trim_answers,
+    written_text,
 )

@@ -1,19 +1,22 @@
 """Data sets as folders, read and written:
 
 corpus.jsonl           {"_id", "title", "text"}
-queries.jsonl          {"_id", "text", "answers": [...], "metadata": {"kind", "field", "template", ..., "split"}}
+queries.jsonl          {"_id", "text", "answers": [...], "metadata": {"kind", "field", "subject", "template", ...}}
 qrels/<split>.tsv      header "query-id corpus-id score", tab-separated; score > 0 is gold
 claims.jsonl           optional: {"_id", "text", "label", "gold_passages", "split", "field"}
-clues.jsonl            optional: {"_id", "text", "answer", "gold_passages", "split"}
+clues.jsonl            optional: {"_id", "text", "answer", "gold_passages", "split"}; text as "category: clue"
+
+The subject of a question or claim is the title of its first gold passage where none is named.
 """
 
 import json
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import fields
+from dataclasses import replace
 from pathlib import Path
 
+from nbutils.data.factbook import with_article
 from nbutils.data.records import (
     checked_choice,
     checked_gold,
@@ -26,15 +29,14 @@ from nbutils.data.records import (
 )
 from nbutils.data.schema import (
     CLAIM_LABELS,
+    OTHER_TASKS,
     SPLITS,
-    Claim,
-    Clue,
     Dataset,
+    Example,
     Passage,
-    Question,
-    _content_sha256,
     content_sha256,
 )
+from nbutils.data.tasks import claim_example, claim_label, clue_example, question_example, written_text
 from nbutils.errors import InputError
 from nbutils.files import atomic_path
 
@@ -52,13 +54,14 @@ def read_folder(folder: str | Path, name: str | None = None) -> Dataset:
     corpus = _read_corpus(folder / "corpus.jsonl")
     queries = _read_queries(folder / "queries.jsonl")
     gold = _read_qrels(folder / "qrels", corpus, queries)
-    questions = [
-        Question(id, text, answers, gold_passages=tuple(gold.get(id, ())), **metadata)
-        for id, (text, answers, metadata) in queries.items()
-    ]
-    claims, clues = _read_claims(folder / "claims.jsonl", corpus), _read_clues(folder / "clues.jsonl", corpus)
-    digest = _content_sha256(corpus, questions, claims, clues)
-    return Dataset(name or folder.resolve().name, corpus, questions, claims, clues, digest)
+    examples = []
+    for id, (text, answers, metadata) in queries.items():
+        gold_passages = tuple(gold.get(id, ()))
+        metadata.setdefault("subject", _first_title(gold_passages, corpus))
+        examples.append(question_example(id, text, answers, gold_passages, metadata.pop("kind", "open"), **metadata))
+    examples += _read_claims(folder / "claims.jsonl", corpus) + _read_clues(folder / "clues.jsonl", corpus)
+    dataset = Dataset(name or folder.resolve().name, corpus, examples)
+    return replace(dataset, sha256=content_sha256(dataset))
 
 
 def write_folder(folder: str | Path, dataset: Dataset) -> None:
@@ -94,7 +97,7 @@ def _read_queries(path: Path) -> dict[str, tuple[str, tuple[str, ...], dict]]:
     return queries
 
 
-_METADATA = {"kind": str, "split": str, "field": str, "template": int, "held_out_template": bool}
+_METADATA = {"kind": str, "split": str, "field": str, "subject": str, "template": int, "held_out_template": bool}
 
 
 def _checked_metadata(metadata: object, where: str) -> dict:
@@ -109,6 +112,8 @@ def _checked_metadata(metadata: object, where: str) -> dict:
             raise InputError(f"{where}: metadata {key} is {value!r}, it must be a {_METADATA[key].__name__}")
     if not known.get("kind", "open").strip():
         raise InputError(f"{where}: metadata kind is empty; name a kind or leave it out")
+    if known.get("kind") in OTHER_TASKS:
+        raise InputError(f"{where}: metadata kind is {known['kind']!r}, which is no kind of question; name another one")
     if "split" in known:
         checked_choice("split", known["split"], SPLITS, where)
     return known
@@ -159,7 +164,12 @@ def _read_qrels(folder: Path, corpus: dict, queries: dict) -> dict[str, list[str
     return gold
 
 
-def _read_claims(path: Path, corpus: dict) -> list[Claim]:
+def _first_title(gold_passages: tuple[str, ...], corpus: dict[str, Passage]) -> str:
+    """The subject of an example that names none: the title of its first gold passage, "" without one."""
+    return corpus[gold_passages[0]].title if gold_passages else ""
+
+
+def _read_claims(path: Path, corpus: dict) -> list[Example]:
     claims = []
     lines: dict[str, str] = {}
     for where, record in read_records(path) if path.exists() else ():
@@ -168,11 +178,13 @@ def _read_claims(path: Path, corpus: dict) -> list[Claim]:
         label = checked_choice("label", record.get("label"), CLAIM_LABELS, where)
         gold = checked_gold(record, corpus, where)
         split = checked_choice("split", record.get("split", "test"), SPLITS, where)
-        claims.append(Claim(id, text, label, gold, split, optional_text(record, "field", where)))
+        field = optional_text(record, "field", where)
+        subject = optional_text(record, "subject", where) if "subject" in record else _first_title(gold, corpus)
+        claims.append(claim_example(id, text, label, gold, split, field, subject))
     return claims
 
 
-def _read_clues(path: Path, corpus: dict) -> list[Clue]:
+def _read_clues(path: Path, corpus: dict) -> list[Example]:
     clues = []
     lines: dict[str, str] = {}
     for where, record in read_records(path) if path.exists() else ():
@@ -181,7 +193,10 @@ def _read_clues(path: Path, corpus: dict) -> list[Clue]:
         answer = checked_text(record, "answer", where)
         gold = checked_gold(record, corpus, where)
         split = checked_choice("split", record.get("split", "test"), SPLITS, where)
-        clues.append(Clue(id, text, answer, gold, split))
+        try:
+            clues.append(clue_example(id, text, answer, with_article(answer), gold, split))
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from error
     return clues
 
 
@@ -210,7 +225,8 @@ def write_dataset(folder: Path, dataset: Dataset, digest_beside: bool) -> Datase
                 written = read_folder(temporary, dataset.name)
             except InputError as error:
                 raise InputError(str(error).replace(str(temporary), str(folder))) from error
-            if written.sha256 != content_sha256(dataset):
+            in_order = [example for examples in _by_file(dataset.examples) for example in examples]
+            if written.sha256 != content_sha256(replace(dataset, examples=in_order)):
                 raise InputError(f"{folder}: what was read back differs from what was to be written; nothing is kept")
             if digest_beside:
                 (temporary / DIGEST).write_text(written.sha256, encoding="utf-8")
@@ -220,28 +236,57 @@ def write_dataset(folder: Path, dataset: Dataset, digest_beside: bool) -> Datase
         raise InputError(f"{folder}: cannot be written ({reason}); make room or name another folder") from error
 
 
+def _by_file(examples: list[Example]) -> tuple[list[Example], list[Example], list[Example]]:
+    """The examples of queries.jsonl, claims.jsonl and clues.jsonl; what has no file is in the first, to be refused."""
+    claims, clues = ([e for e in examples if e.task == task] for task in ("verification", "clue"))
+    return [e for e in examples if e.task not in ("verification", "clue")], claims, clues
+
+
 def _write_files(folder: Path, dataset: Dataset) -> None:
     passages = ({"_id": id, "title": p.title, "text": p.text} for id, p in dataset.corpus.items())
     _write_records(folder / "corpus.jsonl", passages)
-    _write_records(folder / "queries.jsonl", map(_query_record, dataset.questions))
-    for split in sorted({q.split for q in dataset.questions if q.gold_passages}):
+    asked, claims, clues = _by_file(dataset.examples)
+    _write_records(folder / "queries.jsonl", (_query_record(q, dataset.corpus) for q in asked))
+    for split in sorted({q.split for q in asked if q.gold_passages}):
         (folder / "qrels").mkdir(exist_ok=True)
         with open(folder / "qrels" / f"{split}.tsv", "w", encoding="utf-8", newline="\n") as file:
             file.write("query-id\tcorpus-id\tscore\n")
-            file.writelines(f"{q.id}\t{p}\t1\n" for q in dataset.questions if q.split == split for p in q.gold_passages)
-    for name, records in (("claims.jsonl", dataset.claims), ("clues.jsonl", dataset.clues)):
-        if records:
-            _write_records(folder / name, ({"_id" if k == "id" else k: v for k, v in vars(r).items()} for r in records))
+            file.writelines(f"{q.id}\t{p}\t1\n" for q in asked if q.split == split for p in q.gold_passages)
+    if claims:
+        _write_records(folder / "claims.jsonl", (_claim_record(claim, dataset.corpus) for claim in claims))
+    if clues:
+        _write_records(folder / "clues.jsonl", map(_clue_record, clues))
 
 
-def _query_record(question: Question) -> dict:
-    record = {"_id": question.id, "text": question.text, "answers": list(question.answers)}
-    metadata = {f.name: getattr(question, f.name) for f in fields(Question) if f.name in _METADATA}
-    defaults = {f.name: f.default for f in fields(Question)}
-    metadata = {key: value for key, value in metadata.items() if value != defaults[key]}
-    if question.gold_passages:
-        metadata.pop("split", None)  # the qrels file says it
+def _query_record(question: Example, corpus: dict[str, Passage]) -> dict:
+    record = {"_id": question.id, "text": question.query, "answers": list(question.answers)}
+    metadata = {
+        "kind": (question.task, "open"),
+        "split": (question.split, question.split if question.gold_passages else "test"),  # else the qrels file says it
+        "field": (question.field, ""),
+        "template": (question.template, -1),
+        "held_out_template": (question.held_out_template, False),
+    }
+    metadata = {key: value for key, (value, default) in metadata.items() if value != default}
+    metadata |= _named_subject(question, corpus)
     return record | ({"metadata": metadata} if metadata else {})
+
+
+def _claim_record(claim: Example, corpus: dict[str, Passage]) -> dict:
+    record = {"_id": claim.id, "text": claim.query, "label": claim_label(claim), "gold_passages": claim.gold_passages}
+    return record | {"split": claim.split, "field": claim.field} | _named_subject(claim, corpus)
+
+
+def _clue_record(clue: Example) -> dict:
+    record = {"_id": clue.id, "text": written_text(clue), "answer": clue.subject}
+    return record | {"gold_passages": clue.gold_passages, "split": clue.split}
+
+
+def _named_subject(example: Example, corpus: dict[str, Passage]) -> dict[str, str]:
+    """{"subject": ...} where it is not what reading would take; of a passage that is unknown, reading will tell."""
+    known = all(id in corpus for id in example.gold_passages[:1])
+    is_taken = known and example.subject == _first_title(example.gold_passages, corpus)
+    return {} if is_taken else {"subject": example.subject}
 
 
 def _write_records(path: Path, records: Iterable[dict]) -> None:

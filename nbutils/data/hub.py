@@ -9,7 +9,8 @@ from pathlib import Path
 from nbutils.data.passages import cut_passages, gold_pieces, unique
 from nbutils.data.records import checked_id, checked_strings, checked_text
 from nbutils.data.sampling import select
-from nbutils.data.schema import SPLITS, Dataset, Passage, Question, content_sha256
+from nbutils.data.schema import SPLITS, Dataset, Example, Passage, content_sha256
+from nbutils.data.tasks import question_example
 from nbutils.errors import InputError
 from nbutils.files import sha256_text
 
@@ -62,12 +63,12 @@ def hub_dataset(name: str, n_questions: int | None = None, n_passages: int | Non
         corpus = load_corpus(parts[1], n_passages)
     questions = [replace(q, gold_passages=tuple(id for id in q.gold_passages if id in corpus)) for q in questions]
     dataset = Dataset(name, corpus, questions)
-    return Dataset(name, corpus, questions, sha256=content_sha256(dataset))
+    return replace(dataset, sha256=content_sha256(dataset))
 
 
 def load_questions(
     source: str | Path, split: str = "test", n: int | None = None, seed: int = 0, revision: str | None = None
-) -> list[Question]:
+) -> list[Example]:
     """At most `n` questions of one split of a hub id, drawn by `seed`, or of a folder that holds the same files.
 
     Where the hub's test split hides its answers, "test" is its validation split, as in the literature; WebQuestions has
@@ -88,7 +89,8 @@ def load_questions(
         id = checked_id({"id": id}, "id", where, ids)
         text = checked_text(row, "question", where)
         answers, gold = _answers(schema, row, where)
-        questions.append(Question(id, text, answers, gold, split=split))
+        subject = _squad_title(row, where) if gold else ""
+        questions.append(question_example(id, text, answers, gold, split=split, subject=subject))
     if not questions:
         raise InputError(f"{source}: its {hub_split} split holds no question")
     cut = -(-len(questions) * 9 // 10)
@@ -123,8 +125,11 @@ def load_corpus(source: str | Path, n: int | None = None, revision: str | None =
 
 
 def _squad_passages(row: dict, where: str) -> dict[str, tuple[Passage, int, int]]:
-    title = checked_text(row, "title", where) if row.get("title") else ""
-    return cut_passages(title.replace("_", " "), checked_text(row, "context", where), 100)
+    return cut_passages(_squad_title(row, where), checked_text(row, "context", where), 100)
+
+
+def _squad_title(row: dict, where: str) -> str:
+    return checked_text(row, "title", where).replace("_", " ") if row.get("title") else ""
 
 
 def _answers(schema: str, row: dict, where: str) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -14,7 +14,8 @@ from pathlib import Path
 from nbutils.data.folder import check_replaceable, read_folder, write_folder
 from nbutils.data.passages import cut_passages, gold_pieces, unique
 from nbutils.data.records import check_unicode, checked_id, checked_strings, checked_text, json_fault, read_records
-from nbutils.data.schema import SPLITS, Dataset, Passage, Question
+from nbutils.data.schema import OTHER_TASKS, SPLITS, Dataset, Example, Passage
+from nbutils.data.tasks import question_example
 from nbutils.errors import InputError
 
 
@@ -60,7 +61,7 @@ def import_squad(
         return ": ".join(filter(None, (f"{path}, line {_line_of(text, keys)}", _steps(keys))))
 
     corpus: dict[str, Passage] = {}
-    questions: list[Question] = []
+    questions: list[Example] = []
     ids: dict[str, str] = {}
     n_unanswerable = n_duplicate = 0
     for at_article, article in _items(content, ("data",), where):
@@ -77,7 +78,8 @@ def import_squad(
                     continue
                 question, answers = _squad_question(qa, ids, at, where)
                 gold = gold_pieces(pieces, context, answers)
-                questions.append(Question(*question, unique([a for a, _ in answers]), tuple(gold), split=split))
+                subject, accepted = corpus[gold[0]].title, unique([answer for answer, _ in answers])
+                questions.append(question_example(*question, accepted, tuple(gold), split=split, subject=subject))
     if not questions:
         raise InputError(f"{path}: holds no question with an answer ({n_unanswerable} unanswerable ones)")
     counts = {"unanswerable questions left out": n_unanswerable, "duplicate passages merged": n_duplicate}
@@ -161,7 +163,7 @@ def import_jsonl(
     path = Path(jsonl_path)
     _check_arguments(out_folder, split, max_words)
     corpus: dict[str, Passage] = {}
-    questions: list[Question] = []
+    questions: list[Example] = []
     ids: dict[str, str] = {}
     n_duplicate = 0
     for where, record in read_records(path):
@@ -176,7 +178,8 @@ def import_jsonl(
         for piece_id, (piece, _, _) in pieces.items():
             corpus.setdefault(piece_id, piece)
         gold = gold_pieces(pieces, passage, [(answer, None) for answer in answers])
-        questions.append(Question(id, text, unique(answers), tuple(gold), split=split))
+        subject = corpus[gold[0]].title
+        questions.append(question_example(id, text, unique(answers), tuple(gold), split=split, subject=subject))
     if not questions:
         raise InputError(f"{path}: holds no question; put one JSON object per line there: question, answers, passage")
     return _write(path, out_folder, corpus, questions) | {"duplicate passages merged": n_duplicate}
@@ -204,20 +207,22 @@ def _read_text(path: Path) -> str:
         ) from error
 
 
-def _write(path: Path, out_folder: str | Path, corpus: dict[str, Passage], questions: list[Question]) -> dict[str, int]:
+def _write(path: Path, out_folder: str | Path, corpus: dict[str, Passage], questions: list[Example]) -> dict[str, int]:
     counts = {"questions": len(questions), "passages": len(corpus)}
-    folder, claims, clues = Path(out_folder), [], []
+    folder, examples = Path(out_folder), questions
     if (folder / "corpus.jsonl").is_file():  # another split of the same data set
         earlier, split = read_folder(folder), questions[0].split
-        others = [q for q in earlier.questions if q.split != split]
-        taken, texts = {q.id for q in others}, {q.text for q in questions}
+        asked = [example for example in earlier.examples if example.task not in OTHER_TASKS]
+        others = [q for q in asked if q.split != split]
+        taken, texts = {q.id for q in others}, {q.query for q in questions}
         questions = [replace(q, id=f"{split}-{q.id}") if q.id in taken else q for q in questions]
-        for question in earlier.questions:  # the questions of this split may come a second time
-            if (question.split == split) != (question.text in texts):
+        for question in asked:  # the questions of this split may come a second time
+            if (question.split == split) != (question.query in texts):
                 raise InputError(
-                    f"{folder}: holds {question.text!r} ({question.split}) already; name a new folder, or another split"
+                    f"{folder}: holds {question.query!r} ({question.split}) already; name a new folder, or another "
+                    "split"
                 )
-        corpus, questions = {**earlier.corpus, **corpus}, [*others, *questions]
-        claims, clues = earlier.claims, earlier.clues
-    write_folder(folder, Dataset(path.stem, corpus, questions, claims, clues))
+        no_questions = [example for example in earlier.examples if example.task in OTHER_TASKS]
+        corpus, examples = {**earlier.corpus, **corpus}, [*others, *questions, *no_questions]
+    write_folder(folder, Dataset(path.stem, corpus, examples))
     return counts

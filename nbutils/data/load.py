@@ -89,7 +89,7 @@ def _cached(key: str, name: str, build: Callable[[], Dataset]) -> Dataset:
         if (dataset := _read_cached(folder, name)) is not None:
             return dataset
         built = build()
-        return write_dataset(folder, Dataset(name, built.corpus, built.questions, built.claims, built.clues), True)
+        return write_dataset(folder, Dataset(name, built.corpus, built.examples), True)
 
 
 def _read_cached(folder: Path, name: str) -> Dataset | None:

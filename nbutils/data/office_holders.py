@@ -13,9 +13,10 @@ from pathlib import Path
 
 from nbutils import paths
 from nbutils.data.factbook import countries, load_tables, with_article
-from nbutils.data.schema import Passage, Question
+from nbutils.data.schema import Example, Passage
+from nbutils.data.tasks import question_example
 from nbutils.errors import InputError
-from nbutils.text import normalize, padded_words, sentences, slugify
+from nbutils.text import contains_any, normalize, padded_words, sentences, slugify
 
 YEARS = (2015, 2025)
 OFFICES = ("chief of state", "head of government")
@@ -118,7 +119,7 @@ def office_holder_passages(offices: Sequence[Office], year: int) -> dict[str, Pa
     }
 
 
-def office_holder_questions(offices: Sequence[Office], year: int) -> list[Question]:
+def office_holder_questions(offices: Sequence[Office], year: int) -> list[Example]:
     """One question an office, Lewis's template "Who is {position}?": "Who is the head of government of Albania?".
 
     Text, id and gold passage are the same in both years, the answers are those of `year`. The split is that of the
@@ -146,14 +147,15 @@ def office_holder_questions(offices: Sequence[Office], year: int) -> list[Questi
         passage = _passage_id(office.country)
         field = office.office.replace(" ", "_")
         questions.append(
-            Question(
+            question_example(
                 id=f"{passage}-{field}",
                 text=f"Who is the {office.office} of {with_article(office.country)}?",
                 answers=tuple(dict.fromkeys(answers)),
                 gold_passages=(passage,),
-                kind="fact",
+                task="fact",
                 split=splits[office.country],
                 field=field,
+                subject=office.country,
                 template=0,
             )
         )
@@ -201,7 +203,7 @@ def without_mentions(corpus: Mapping[str, Passage], offices: Sequence[Office]) -
             needles.setdefault(office.country, set()).update(forms)
     kept: dict[str, Passage] = {}
     for id_, passage in corpus.items():
-        named = functools.partial(_names_one, needles=needles.get(passage.title, set()))
+        named = functools.partial(contains_any, padded=needles.get(passage.title, set()))
         if not named(passage.text):
             kept[id_] = passage
             continue
@@ -216,11 +218,6 @@ def _item_start() -> re.Pattern:
     """Matches before every item of a passage ("Capital: ...")."""
     labels = sorted((leaf.label for leaf in load_tables().leaves), key=lambda label: -len(label))
     return re.compile(rf"(?<!\S)(?=(?:{'|'.join(map(re.escape, labels))})(?: \(continued\))?: )")
-
-
-def _names_one(text: str, needles: set[str]) -> bool:
-    text = padded_words(text)
-    return any(needle in text for needle in needles)
 
 
 def _cut(item: str, named: Callable[[str], bool]) -> str:

@@ -5,14 +5,12 @@ from functools import lru_cache
 
 from nbutils.data.schema import Passage
 from nbutils.files import sha256_text
+from nbutils.text import ends_sentence, pattern_of_any
 
 # Chinese and Japanese are written without spaces: each character counts as a word there. What is longer than 60
 # characters elsewhere is no word, and is cut.
 _UNSPACED = "\u3001-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uffef"
 _WORD = re.compile(rf"[{_UNSPACED}]|[^\s{_UNSPACED}]{{1,60}}")
-# Then closing quotation marks and brackets.
-_SENTENCE_END = re.compile(r"[.!?\u2026\u3002\uff01\uff1f][\"'\u201d\u2019)\]]*$")
-_ABBREVIATION = re.compile(r"^\W*((\w\.)+|(Mr|Mrs|Ms|Dr|Prof|Gen|Col|Lt|St|Sr|Jr|No|vs)\.)$")  # "U.S.", "J."
 
 
 def words_of(text: str) -> list[tuple[int, int]]:
@@ -34,13 +32,7 @@ def split_text(text: str, max_words: int = 100) -> list[tuple[int, int]]:
     sentences, first = [], 0  # (first word, one past the last word)
     for i, word in enumerate(words):
         last = i + 1 == len(words)
-        ends_sentence = (
-            not last
-            and _SENTENCE_END.search(word[0])
-            and not _ABBREVIATION.search(word[0])
-            and not words[i + 1][0][0].islower()
-        )
-        if ends_sentence or last or i + 1 - first == max_words:
+        if last or i + 1 - first == max_words or ends_sentence(word[0], words[i + 1][0]):
             sentences.append((first, i + 1))
             first = i + 1
     pieces = [sentences[0]]
@@ -70,7 +62,7 @@ def gold_pieces(
     spans = [(start, start + len(a)) for a, start in answers if start is not None and text.startswith(a, start)]
     gold = [id for id, (_, first, end) in pieces.items() if any(a < end and first < b for a, b in spans)]
     if not gold:
-        words = re.compile("|".join(rf"(?<!\w){re.escape(a.strip())}(?!\w)" for a, _ in answers), re.IGNORECASE)
+        words = pattern_of_any(answer for answer, _ in answers)
         gold = [id for id, (passage, _, _) in pieces.items() if words.search(passage.text)]
     return gold or list(pieces)
 

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from nbutils.data.schema import Passage, Question
+from nbutils.data.schema import Example, Passage
+from nbutils.text import pattern_of_whole
 
 
 def unrelated_texts(n: int, n_words: int, seed: int) -> list[str]:
@@ -21,7 +22,7 @@ def unrelated_texts(n: int, n_words: int, seed: int) -> list[str]:
 
 
 def counterfactual_passages(
-    questions: Sequence[Question], corpus: Mapping[str, Passage], pool: Sequence[Question], seed: int
+    questions: Sequence[Example], corpus: Mapping[str, Passage], pool: Sequence[Example], seed: int
 ) -> dict[str, tuple[Passage, str]]:
     """{question id: (its gold passage with another answer in place of the right one, that answer)}.
 
@@ -31,23 +32,18 @@ def counterfactual_passages(
     rng, found = np.random.default_rng(seed), {}
     for question, others in zip(questions, _answers_of_others(questions, pool), strict=True):
         passage = corpus[question.gold_passages[0]]
-        answer = next((text for text in question.answers if _whole(text).search(passage.text)), None)
+        answer = next((text for text in question.answers if pattern_of_whole(text).search(passage.text)), None)
         if answer is None or not others:
             continue
         other = others[rng.integers(len(others))]
-        text = _whole(answer).sub(lambda _, other=other: other, passage.text)
-        if not any(_whole(right).search(text) or right in other for right in question.answers):
+        text = pattern_of_whole(answer).sub(lambda _, other=other: other, passage.text)
+        if not any(pattern_of_whole(right).search(text) or right in other for right in question.answers):
             found[question.id] = Passage(passage.title, text), other
     return found
 
 
-def _whole(answer: str) -> re.Pattern:
-    """Finds the answer as whole words: "3" is not in "1,350", nor "Man" in "Oman"."""
-    return re.compile(rf"(?<![\w.,]){re.escape(answer)}(?![.,]?\w)")
-
-
 def answer_options(
-    questions: Sequence[Question], pool: Sequence[Question], n_choices: int, seed: int
+    questions: Sequence[Example], pool: Sequence[Example], n_choices: int, seed: int
 ) -> dict[str, list[str]]:
     """{question id: its first answer and `n_choices` - 1 wrong ones}; questions for which there are fewer are left out.
 
@@ -62,7 +58,7 @@ def answer_options(
     return found
 
 
-def _answers_of_others(questions: Sequence[Question], pool: Sequence[Question]) -> list[list[str]]:
+def _answers_of_others(questions: Sequence[Example], pool: Sequence[Example]) -> list[list[str]]:
     """For each question the first answers in `pool` to the same field that are not its own; none without a field."""
     by_field: dict[str, dict[str, None]] = {}
     for question in (question for question in pool if question.field):

@@ -1,13 +1,14 @@
-"""Data sets as records: passages, and the questions, claims and clues over them."""
+"""Data sets as records: passages, and the examples (questions, claims, clues) over them."""
 
 import hashlib
 import json
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from itertools import islice
 from operator import attrgetter
 
 SPLITS = ("train", "dev", "test")
 CLAIM_LABELS = ("supported", "refuted", "not_enough_information")
+OTHER_TASKS = ("verification", "clue", "statement", "continuation")  # of examples that are no questions
 
 
 @dataclass(frozen=True)
@@ -19,74 +20,45 @@ class Passage:
 
 
 @dataclass(frozen=True)
-class Question:
-    """A question with every accepted answer string and the ids of the passages that answer it."""
+class Example:
+    """One question, claim, clue or statement: what is searched, what is asked, and which answers count."""
 
     id: str
-    text: str
-    answers: tuple[str, ...]
-    gold_passages: tuple[str, ...]
-    kind: str = "open"  # fact | reverse | long_form | multi_hop; "open" for data that names no kind
+    task: str  # of a question: fact | reverse | long_form | multi_hop | open; else one of OTHER_TASKS
+    query: str  # what is searched
+    question: str | None  # what stands in the prompt; None: nothing, a statement is to be written
+    answers: tuple[str, ...]  # accepted ones; the first is trained on
+    gold_passages: tuple[str, ...]  # ids of the passages that answer it
     split: str = "test"  # train | dev | test
-    field: str = ""  # which Factbook field it asks for; "" elsewhere
+    field: str = ""  # which Factbook field it asks for, or a clue's category; "" elsewhere
+    subject: str = ""  # the entity it is about (country, document); "" where that is unknown
     template: int = -1  # which wording of that field; -1 elsewhere
     held_out_template: bool = False  # True: this wording occurs in the test split only
 
 
 @dataclass(frozen=True)
-class Claim:
-    """A statement to verify against the corpus."""
-
-    id: str
-    text: str
-    label: str  # supported | refuted | not_enough_information
-    gold_passages: tuple[str, ...]
-    split: str = "test"
-    field: str = ""
-
-
-@dataclass(frozen=True)
-class Clue:
-    """A Jeopardy-style clue whose answer is an entity (a country)."""
-
-    id: str
-    text: str
-    answer: str
-    gold_passages: tuple[str, ...]
-    split: str = "test"
-
-
-@dataclass(frozen=True)
 class Dataset:
-    """Corpus and questions under one name; `sha256` is a digest of their content, in order."""
+    """Corpus and examples under one name; `sha256` is a digest of their content, in order."""
 
     name: str
     corpus: dict[str, Passage]
-    questions: list[Question]
-    claims: list[Claim] = field(default_factory=list)
-    clues: list[Clue] = field(default_factory=list)
+    examples: list[Example]  # a folder holds questions, then claims, then clues
     sha256: str = ""
 
 
 def content_sha256(dataset: Dataset) -> str:
-    """Hex digest of every field of every passage, question, claim and clue, in order; the name is left out."""
-    return _content_sha256(dataset.corpus, dataset.questions, dataset.claims, dataset.clues)
-
-
-def corpus_sha256(corpus: dict[str, Passage]) -> str:
-    """Hex digest of the ids, titles and texts of all passages, in order."""
-    return _content_sha256(corpus, [], [], [])
-
-
-def _content_sha256(
-    corpus: dict[str, Passage], questions: list[Question], claims: list[Claim], clues: list[Clue]
-) -> str:
+    """Hex digest of every field of every passage and example, in order; the name is left out."""
     digest = hashlib.sha256()
-    for type_, records in ((Passage, corpus.values()), (Question, questions), (Claim, claims), (Clue, clues)):
+    for type_, records in ((Passage, dataset.corpus.values()), (Example, dataset.examples)):
         values = attrgetter(*(f.name for f in fields(type_)))
-        rows = zip(corpus, map(values, records), strict=True) if type_ is Passage else map(values, records)
+        rows = zip(dataset.corpus, map(values, records), strict=True) if type_ is Passage else map(values, records)
         # JSON says where one value ends and the next begins, and never holds a raw line break.
         digest.update(f"{type_.__name__} {len(records)}\n".encode())
         while block := list(islice(rows, 1000)):
             digest.update(json.dumps(block).encode() + b"\n")
     return digest.hexdigest()
+
+
+def corpus_sha256(corpus: dict[str, Passage]) -> str:
+    """Hex digest of the ids, titles and texts of all passages, in order."""
+    return content_sha256(Dataset("", corpus, []))

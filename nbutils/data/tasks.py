@@ -1,78 +1,105 @@
-"""Tasks in one form: what is searched, what is asked, and which answers count."""
+"""Examples of each task: questions, claims, clues, statements and continuations; and which of them are questions."""
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 
-from nbutils.data.factbook import with_article
-from nbutils.data.schema import CLAIM_LABELS, Claim, Clue, Passage, Question
+from nbutils.data.schema import CLAIM_LABELS, OTHER_TASKS, Example, Passage
 from nbutils.errors import InputError
+from nbutils.text import sentences_before_capitals
 
 LABEL_ANSWERS = dict(zip(CLAIM_LABELS, ("true", "false", "unknown"), strict=True))
+_ANSWER_LABELS = {answer: label for label, answer in LABEL_ANSWERS.items()}
+_INDIRECT_TASKS = ("reverse", "multi_hop")  # what is known of the subject is turned round, or asked over two hops
 
 
-@dataclass(frozen=True)
-class Example:
-    """One example of a task."""
-
-    id: str
-    query: str  # what is searched
-    question: str | None  # what stands in the prompt; None: nothing, a statement is to be written
-    answers: tuple[str, ...]  # accepted ones; the first is trained on
-    gold_passages: tuple[str, ...]
-
-
-def question_items(questions: Sequence[Question], max_words: int | None = None) -> list[Example]:
-    """Questions, searched and asked as they are; answers are cut to `max_words` words (None: left whole)."""
-    return [
-        Example(
-            question.id,
-            question.text,
-            question.text,
-            tuple(" ".join(answer.split()[:max_words]) for answer in question.answers),
-            question.gold_passages,
-        )
-        for question in questions
-    ]
+def question_example(
+    id: str,
+    text: str,
+    answers: tuple[str, ...],
+    gold_passages: tuple[str, ...],
+    task: str = "open",
+    split: str = "test",
+    field: str = "",
+    subject: str = "",
+    template: int = -1,
+    held_out_template: bool = False,
+) -> Example:
+    """A question, searched and asked as it is; "open" is the task where the data name none."""
+    return Example(id, task, text, text, answers, gold_passages, split, field, subject, template, held_out_template)
 
 
-def claim_items(claims: Sequence[Claim]) -> list[Example]:
+def claim_example(
+    id: str,
+    text: str,
+    label: str,
+    gold_passages: tuple[str, ...],
+    split: str = "test",
+    field: str = "",
+    subject: str = "",
+) -> Example:
     """Fact verification as question answering (FEVER's three classes): the answer is "true", "false" or "unknown".
 
     The claim itself is searched. One word is the whole answer, so that RAG-Sequence and RAG-Token nearly agree.
     """
+    request = f"{text} Is this true, false or unknown?"
+    return Example(id, "verification", text, request, (LABEL_ANSWERS[label],), gold_passages, split, field, subject)
+
+
+def claim_label(claim: Example) -> str:
+    """Which of CLAIM_LABELS the claim has."""
+    if claim.answers[0] not in _ANSWER_LABELS:
+        raise InputError(f"claim {claim.id!r} has the answer {claim.answers[0]!r}: use {', '.join(_ANSWER_LABELS)}")
+    return _ANSWER_LABELS[claim.answers[0]]
+
+
+def clue_example(
+    id: str, text: str, entity: str, named: str, gold_passages: tuple[str, ...], split: str = "test"
+) -> Example:
+    """Jeopardy question generation (Lewis et al. 2020, section 3.3): from an entity, here a country, to its clue.
+
+    As on the show the clue has a category, here what stands before its colon ("The flag of this country"); without it
+    a country's clues could not be told apart. `named` is the entity as a sentence has it ("the Netherlands").
+    Raises InputError for a text without a category.
+    """
+    category, colon, clue = text.partition(": ")
+    if not category or not colon:
+        raise InputError(f"clue {id!r} has no category: write it as 'category: text'")
+    topic = re.sub(r"this (country or territory|country|territory)", lambda _: named, category)
+    request = f"Write a clue on this topic: {topic}."
+    return Example(id, "clue", topic, request, (clue,), gold_passages, split, field=category, subject=entity)
+
+
+def written_text(example: Example) -> str:
+    """The text of a question, claim or clue as it was written, before it became a task."""
+    return f"{example.field}: {example.answers[0]}" if example.task == "clue" else example.query
+
+
+def questions(examples: Sequence[Example]) -> list[Example]:
+    """The questions among the examples: no claims, clues, statements and continuations."""
+    return [example for example in examples if example.task not in OTHER_TASKS]
+
+
+def short_answer(examples: Sequence[Example], indirect: bool = False) -> list[Example]:
+    """The questions with a short answer, asked directly; `indirect`: also those in reverse and over two hops."""
+    others = ("long_form",) if indirect else ("long_form", *_INDIRECT_TASKS)
+    return [example for example in questions(examples) if example.task not in others]
+
+
+def trim_answers(examples: Sequence[Example], max_words: int | None = None) -> list[Example]:
+    """The examples with answers on one line, single spaces between words, cut to `max_words` words (None: left whole).
+
+    An answer over several lines could not be learned: a generated one ends with its line.
+    """
     return [
-        Example(
-            claim.id,
-            claim.text,
-            f"{claim.text} Is this true, false or unknown?",
-            (LABEL_ANSWERS[claim.label],),
-            claim.gold_passages,
-        )
-        for claim in claims
+        replace(example, answers=tuple(" ".join(answer.split()[:max_words]) for answer in example.answers))
+        for example in examples
     ]
 
 
-def clue_items(clues: Sequence[Clue]) -> list[Example]:
-    """Jeopardy question generation (Lewis et al. 2020, section 3.3): from an answer, here a country, to its clue.
-
-    As on the show the clue has a category, here what stands before its colon ("The flag of this country"); without it
-    a country's clues could not be told apart.
-    """
-    items = []
-    for clue in clues:
-        category, colon, text = clue.text.partition(": ")
-        if not colon:
-            raise InputError(f"clue {clue.id!r} has no category: write it as 'category: text'")
-        topic = re.sub(r"this (country or territory|country|territory)", with_article(clue.answer), category)
-        request = f"Write a clue on this topic: {topic}."
-        items.append(Example(clue.id, topic, request, (text,), clue.gold_passages))
-    return items
-
-
-def statement_items(
+def statement_examples(
     corpus: Mapping[str, Passage], kept: float, seed: int, min_words: int = 6, max_words: int = 30
 ) -> list[Example]:
     """Statement reconstruction (Siriwardhana et al. 2023, "+R"): sentences of the corpus, to be written again.
@@ -85,31 +112,43 @@ def statement_items(
     """
     if not 0 < kept <= 1:
         raise InputError(f"kept = {kept}: give a share of the words above 0, at most 1")
-    rng, items = np.random.default_rng(seed), []
+    rng, made = np.random.default_rng(seed), []
     for id_, passage in corpus.items():
-        for number, sentence in enumerate(re.split(r"(?<=[.!?]) (?=[A-Z])", passage.text)):
+        for number, sentence in enumerate(sentences_before_capitals(passage.text)):
             words = sentence.split()
             if min_words <= len(words) <= max_words:
                 some = np.sort(rng.permutation(len(words))[: max(1, round(kept * len(words)))])
                 query = f"{passage.title}: {' '.join(words[i] for i in some)}"
-                answer = f"{passage.title}: {' '.join(words)}"
-                items.append(Example(f"{id_}-statement-{number}", query, None, (answer,), (id_,)))
-    if not items:
+                answers = (f"{passage.title}: {' '.join(words)}",)
+                made.append(
+                    Example(
+                        f"{id_}-statement-{number}",
+                        "statement",
+                        query,
+                        None,
+                        answers,
+                        (id_,),
+                        split="train",
+                        subject=passage.title,
+                    )
+                )
+    if not made:
         raise InputError(f"no sentence of {min_words} to {max_words} words in {len(corpus)} passages: no statements")
-    return items
+    return made
 
 
-def continuation_items(corpus: Mapping[str, Passage], ids: Sequence[str], max_words: int) -> list[Example]:
+def continuation_examples(corpus: Mapping[str, Passage], ids: Sequence[str], max_words: int) -> list[Example]:
     """Passages as their own teachers: their first words are searched and shown, their last ones are the answer.
 
     Half of a passage each, at most `max_words`; Lin et al. 2023 sec. 2.4 takes the first and the last 50 tokens.
     """
-    items = []
+    made = []
     for id_ in ids:
         words = corpus[id_].text.split()
         if len(words) < 2:
             raise InputError(f"passage {id_!r} is a single word: it has no second half")
         size = min(max_words, len(words) // 2)
         first, second = " ".join(words[:size]), " ".join(words[-size:])
-        items.append(Example(id_, first, first, (second,), ()))
-    return items
+        subject = corpus[id_].title
+        made.append(Example(id_, "continuation", first, first, (second,), (), split="train", subject=subject))
+    return made

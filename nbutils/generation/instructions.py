@@ -1,4 +1,4 @@
-"""Instruction tuning (RA-DIT): the same items in several wordings, with retrieved passages, a gold one, or none."""
+"""Instruction tuning (RA-DIT): the same examples in several wordings, with retrieved passages, a gold one, or none."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,33 +13,33 @@ GOLD_CONTEXT, NO_CONTEXT = "reading", "closed-book"  # tasks that come with thei
 
 @dataclass(frozen=True)
 class Instance:
-    """One item with one passage; `rank` is that of a retrieved passage, 0 the best."""
+    """One example with one passage; `rank` is that of a retrieved passage, 0 the best."""
 
-    task: str
-    item: Example
+    task: str  # by which it is worded: one of the mix, where a question is "questions", "reading" or "closed-book"
+    example: Example
     rank: int
 
 
 def instruction_batches(
-    items: Mapping[str, Sequence[Example]],
+    examples: Mapping[str, Sequence[Example]],
     order: Sequence[str],
-    n_items: int,
+    n_examples: int,
     n_batches: int,
     n_docs: int,
     seed: int,
 ) -> list[Instance]:
-    """`n_batches` batches of `n_items` x `n_docs` instances, each of one task, as `interleave` draws them.
+    """`n_batches` batches of `n_examples` x `n_docs` instances, each of one task, as `task_batches` draws them.
 
-    One instance a passage (Lin et al. 2023 sec. 2.3): an item stands there with each of its `n_docs` passages. Of the
-    tasks that have a passage of their own or none, a batch holds as many items as it has instances.
+    One instance a passage (Lin et al. 2023 sec. 2.3): an example stands there with each of its `n_docs` passages. Of
+    the tasks that have a passage of their own or none, a batch holds as many examples as it has instances.
     """
-    size, rows = n_items * n_docs, []
-    for place, item in enumerate(task_batches(items, order, size, n_batches, seed)):
+    size, rows = n_examples * n_docs, []
+    for place, example in enumerate(task_batches(examples, order, size, n_batches, seed)):
         number, task = place % size, order[place // size % len(order)]
         if task in (GOLD_CONTEXT, NO_CONTEXT):
-            rows.append(Instance(task, item, 0))
-        elif number < n_items:
-            rows += [Instance(task, item, rank) for rank in range(n_docs)]
+            rows.append(Instance(task, example, 0))
+        elif number < n_examples:
+            rows += [Instance(task, example, rank) for rank in range(n_docs)]
     return rows
 
 
@@ -55,9 +55,9 @@ def instruction_examples(
     for number, row in enumerate(rows):
         passage = None
         if row.task == GOLD_CONTEXT:
-            passage = corpus[row.item.gold_passages[0]]
+            passage = corpus[row.example.gold_passages[0]]
         elif row.task != NO_CONTEXT and ids is not None:
             passage = corpus[ids[number][row.rank]]
         known = instruction_templates(row.task)
-        prompts.append(instruction_prompt(row.item.question, known[rng.integers(len(known))], passage))
-    return prompts, [row.item.answers[0] for row in rows]
+        prompts.append(instruction_prompt(row.example.question, known[rng.integers(len(known))], passage))
+    return prompts, [row.example.answers[0] for row in rows]

@@ -4,14 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nbutils.data import Example, Passage, Question
+from nbutils.data import Example, Passage
 from nbutils.errors import InputError
 from nbutils.paths import PROMPTS
 
 
-def build_prompt(
-    question: str | None, passage: Passage | None = None, examples: tuple[Question, ...] | list = ()
-) -> str:
+def build_prompt(question: str | None, passage: Passage | None = None, examples: Sequence[Example] = ()) -> str:
     """The prompt for a question: passage first, then solved examples, then the question (REPLUG's order, RA-DIT's too).
 
     The texts are `nbutils/prompts/{background,example,question}.txt`. Examples show their first answer. Without a
@@ -20,7 +18,7 @@ def build_prompt(
     background = (
         "" if passage is None else _filled_template("background", {"title": passage.title, "text": passage.text})
     )
-    shots = [_filled_template("example", {"question": shot.text, "answer": shot.answers[0]}) for shot in examples]
+    shots = [_filled_template("example", {"question": shot.question, "answer": shot.answers[0]}) for shot in examples]
     ending = (
         _filled_template("statement", {}) if question is None else _filled_template("question", {"question": question})
     )
@@ -32,12 +30,12 @@ def _filled_template(name: str, fields: dict[str, str]) -> str:
 
 
 def passage_prompts(
-    items: Sequence[Example], ids: np.ndarray | Sequence[Sequence[str]], corpus: dict[str, Passage]
+    examples: Sequence[Example], ids: np.ndarray | Sequence[Sequence[str]], corpus: dict[str, Passage]
 ) -> list[list[str]]:
-    """For each item one prompt per retrieved passage: `ids` (B, K), or lists that may differ in length."""
+    """For each example one prompt per retrieved passage: `ids` (B, K), or lists that may differ in length."""
     return [
-        [build_prompt(item.question, corpus[id_]) for id_ in row]
-        for item, row in zip(items, ids.tolist() if isinstance(ids, np.ndarray) else ids, strict=True)
+        [build_prompt(example.question, corpus[id_]) for id_ in row]
+        for example, row in zip(examples, ids.tolist() if isinstance(ids, np.ndarray) else ids, strict=True)
     ]
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from nbutils import data, metrics, models, retrieval
-from nbutils.data import Dataset, Example, Passage, Question, words_of
+from nbutils.data import Dataset, Example, Passage, words_of
 from nbutils.pilot import flops, measure, trainings
 from nbutils.pilot.costs import Cost, Prices, costs_by_system
 from nbutils.pilot.recommendation import Recommendation, Requirements, recommend
@@ -28,7 +28,7 @@ class Findings:
     n_passages: int
     n_train: int
     metric: str  # how answers are scored
-    test_questions: list[Question]
+    test_questions: list[Example]
     answers: dict[str, Answers]
     scores: dict[str, dict[str, np.ndarray]]  # what -> system -> (n,)
     query_flops: dict[str, dict[str, float]]  # model -> system -> FLOPs of a mean query
@@ -46,9 +46,9 @@ def run_pilot(dataset: Dataset, preset: RagOrFinetune, seed: int = 0, log: Calla
     def done(what: str) -> None:
         log(f"{time.perf_counter() - start:6.0f} s  {what}")
 
-    test, train, notes = split_questions(dataset.questions, preset.n_questions, preset.n_train, seed)
+    test, train, notes = split_questions(dataset.examples, preset.n_questions, preset.n_train, seed)
     corpus, truncated = _truncate_passages(dataset.corpus)
-    test_items, train_items = data.question_items(test), data.question_items(train, max_words=30)
+    test_items, train_items = data.trim_answers(test), data.trim_answers(train, max_words=30)
     shared, training_flops = _train(corpus, train, train_items, preset, seed, done)
     answers = {}
     for systems in (["prompting"], ["fine-tuned"], ["RAG", "RAG, tuned retriever"], ["fine-tuned + RAG"]):
@@ -102,7 +102,7 @@ def _truncate_passages(corpus: Mapping[str, Passage]) -> tuple[dict[str, Passage
 
 def _train(
     corpus: dict[str, Passage],
-    questions: Sequence[Question],
+    questions: Sequence[Example],
     items: Sequence[Example],
     preset: RagOrFinetune,
     seed: int,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from nbutils import cache, generation, metrics
-from nbutils.data import Example, Passage, Question
+from nbutils.data import Example, Passage
 from nbutils.errors import InputError
 from nbutils.models import Encoder, Generator
 from nbutils.pilot import flops
@@ -172,16 +172,16 @@ def encoding_flops(encoder: Encoder, texts: Sequence[str]) -> float:
 # What training changed
 
 
-def paraphrase_triples(questions: Sequence[Question], n: int, seed: int) -> list[tuple[Question, Question, Question]]:
+def paraphrase_triples(questions: Sequence[Example], n: int, seed: int) -> list[tuple[Example, Example, Example]]:
     """`n` facts, drawn by `seed`, each asked three times: as it will be trained on, in other words, and reversed.
 
     A fact is what one passage says of one field. Raises InputError when no fact is asked in all three ways.
     """
-    facts: dict[tuple[str, str], dict[str, list[Question]]] = {}
+    facts: dict[tuple[str, str], dict[str, list[Example]]] = {}
     for question in questions:
-        if question.gold_passages and question.kind in ("fact", "reverse"):
+        if question.gold_passages and question.task in ("fact", "reverse"):
             fact = facts.setdefault((question.gold_passages[0], question.field), {"fact": [], "reverse": []})
-            fact[question.kind].append(question)
+            fact[question.task].append(question)
     triples = [
         (f["fact"][0], f["fact"][1], f["reverse"][0]) for f in facts.values() if len(f["fact"]) > 1 and f["reverse"]
     ]

@@ -43,7 +43,7 @@ def make_page(
     if seed < 0:
         raise InputError(f"seed = {seed}: give at least 0")
     dataset = data.read_folder(folder)
-    split_questions(dataset.questions, preset.n_questions, preset.n_train, seed)  # its errors come before long work
+    split_questions(dataset.examples, preset.n_questions, preset.n_train, seed)  # its errors come before long work
     findings = run_pilot(dataset, preset, seed, log)
     recommendation = recommend_from_findings(findings, requirements, prices)
     files.write_text(out, render_page(findings, recommendation, requirements, prices))
@@ -128,7 +128,7 @@ def _disagreements(findings: Findings, n: int = 5) -> list[dict[str, Any]]:
     different = [i for i in range(len(questions)) if len({of_system[i] for of_system in texts.values()}) > 1][:n]
     return [
         {
-            "question": questions[i].text,
+            "question": questions[i].question,
             "right": questions[i].answers[0],
             "answers": [
                 (system, of_system[i], findings.scores["right"][system][i] >= 0.5)

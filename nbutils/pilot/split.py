@@ -4,15 +4,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nbutils.data import Question
+from nbutils.data import Example, short_answer
 from nbutils.errors import InputError
 
 MIN_QUESTIONS = 8  # half to train on, half to test
 
 
 def split_questions(
-    questions: Sequence[Question], n_test: int, n_train: int, seed: int
-) -> tuple[list[Question], list[Question], list[str]]:
+    examples: Sequence[Example], n_test: int, n_train: int, seed: int
+) -> tuple[list[Example], list[Example], list[str]]:
     """Test questions, training questions, and what to know of them.
 
     The data's own splits "test" and "train" are kept where both have enough; otherwise all questions are shuffled by
@@ -20,7 +20,7 @@ def split_questions(
     side, since a model that has learned one wording has seen the answer to the other. Raises InputError for fewer than
     `MIN_QUESTIONS`.
     """
-    short = [question for question in questions if question.kind != "long_form"]
+    short = short_answer(examples, indirect=True)
     if len(short) < MIN_QUESTIONS:
         raise InputError(
             f"{len(short)} question{'s' * (len(short) != 1)}: a pilot needs at least {MIN_QUESTIONS}, half of them to "
@@ -39,11 +39,11 @@ def split_questions(
     return drawn["test"][:n_test], drawn["train"][:n_train], notes
 
 
-def _draw_halves(questions: list[Question], rng: np.random.Generator) -> tuple[dict[str, list[Question]], bool]:
+def _draw_halves(questions: list[Example], rng: np.random.Generator) -> tuple[dict[str, list[Example]], bool]:
     """Two halves, and whether questions of one passage stand on one side: not where a side would be left too small."""
     groups = _group_by_passage(questions)
-    test: list[Question] = []
-    train: list[Question] = []
+    test: list[Example] = []
+    train: list[Example] = []
     for i in rng.permutation(len(groups)):
         side = test if len(test) + len(groups[i]) <= len(questions) // 2 else train
         side += groups[i]
@@ -54,7 +54,7 @@ def _draw_halves(questions: list[Question], rng: np.random.Generator) -> tuple[d
     return {"test": test, "train": train}, together
 
 
-def _group_by_passage(questions: list[Question]) -> list[list[Question]]:
+def _group_by_passage(questions: list[Example]) -> list[list[Example]]:
     """Groups of questions, no two of which share a gold passage or, where none is named, a text."""
     parents: dict[str, str] = {}  # passage -> a passage of its group; the group's first one -> itself
 
@@ -63,11 +63,11 @@ def _group_by_passage(questions: list[Question]) -> list[list[Question]]:
             passage = parents[passage]
         return passage
 
-    keys = [question.gold_passages or (question.text.casefold(),) for question in questions]
+    keys = [question.gold_passages or (question.query.casefold(),) for question in questions]
     for passages in keys:
         for passage in passages:
             parents[root(passage)] = root(passages[0])
-    groups: dict[str, list[Question]] = {}
+    groups: dict[str, list[Example]] = {}
     for question, passages in zip(questions, keys, strict=True):
         groups.setdefault(root(passages[0]), []).append(question)
     return [*groups.values()]

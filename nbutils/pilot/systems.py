@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from nbutils import generation, rag, retrieval
-from nbutils.data import Example, Passage, Question
+from nbutils.data import Example, Passage
 from nbutils.errors import InputError
 from nbutils.models import Encoder, Generator
 from nbutils.retrieval import DenseIndex
@@ -36,7 +36,7 @@ class SharedModels:
     question_encoders: dict[str, Encoder]  # frozen, tuned
     index: DenseIndex
     corpus: dict[str, Passage]
-    examples: tuple[Question, ...]  # solved ones, shown to the untuned generator
+    examples: tuple[Example, ...]  # solved ones, shown to the untuned generator
     n_docs: int  # passages a question
     temperature: float  # of p(z|x)
     max_new_tokens: int
@@ -152,7 +152,7 @@ def _best_answers(generator: Generator, prompts, candidates, logpriors, sources:
     return Answers(texts, np.array(logprobs), sources, prompt_tokens, new_tokens, n_candidates)
 
 
-def _examples_for(shared: SharedModels, generator: str) -> tuple[Question, ...]:
+def _examples_for(shared: SharedModels, generator: str) -> tuple[Example, ...]:
     return shared.examples if generator == "untuned" else ()
 
 

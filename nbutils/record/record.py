@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from nbutils import files, metrics, paths
-from nbutils.data import Dataset
+from nbutils.data import Dataset, questions
 from nbutils.errors import InputError
 from nbutils.presets import SCALES
 from nbutils.record import claims, provenance, storage
@@ -82,7 +82,7 @@ class Record:
             "name": dataset.name,
             "sha256": dataset.sha256,
             "n_passages": len(dataset.corpus),
-            "n_questions": len(dataset.questions),
+            "n_questions": len(questions(dataset.examples)),
         }
 
     def model(self, role: str, name: str, sha256: str) -> None:

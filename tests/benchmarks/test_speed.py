@@ -104,14 +104,14 @@ def test_scoring_against_full_logits_and_the_gemm_rate(benchmark, factbook, what
     import torch
     from torch.nn.functional import linear
 
-    questions = data.select(factbook.questions, kind="fact", n=256 if what == "gold passages" else 26)
+    questions = data.select(factbook.examples, task="fact", n=256 if what == "gold passages" else 26)
     if what == "gold passages":
         found = [[question.gold_passages[0]] for question in questions]
     else:
         index = retrieval.build_bm25(factbook.corpus)
-        found = retrieval.search(index, [question.text for question in questions], 10)[0].tolist()
+        found = retrieval.search(index, [question.query for question in questions], 10)[0].tolist()
     pairs = [(question, id_) for question, row in zip(questions, found, strict=True) for id_ in row]
-    prompts = [generation.build_prompt(question.text, factbook.corpus[id_]) for question, id_ in pairs]
+    prompts = [generation.build_prompt(question.question, factbook.corpus[id_]) for question, id_ in pairs]
     answers = [question.answers[0] for question, _ in pairs]
     generator = models.load_generator("gemma-3-270m")
     prompt_ids, answer_ids = generation.tokenize_pairs(generator, prompts, answers)

@@ -250,7 +250,7 @@ def pilot_page_of(shares) -> str:
     from nbutils import data, pilot
 
     n, rng = 60, np.random.default_rng(0)
-    test = [data.Question(f"q{i}", f"What is the capital of country {i}?", ("Lima",), ("p",)) for i in range(n)]
+    test = [data.question_example(f"q{i}", f"What is the capital of country {i}?", ("Lima",), ("p",)) for i in range(n)]
     answers, scores = {}, {"right": {}, "in its source": {}, "tokens": {}, "unsupported": {}}
     for system, share in zip(pilot.SYSTEMS, shares, strict=True):
         prompts = [[200] * (3 if system in pilot.RAG_SYSTEMS else 1)] * n

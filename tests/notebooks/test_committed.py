@@ -147,7 +147,7 @@ def test_what_else_the_prose_of_03_says():
     differing = np.flatnonzero(np.subtract(*few_shot))
     assert len(differing) == 1 and abs(np.subtract(*few_shot)[differing[0]]) == 0.5
     box = data.load_dataset("factbook")
-    refuted = {claim.id for claim in box.claims if claim.label == "refuted"}
+    refuted = {e.id for e in box.examples if e.task == "verification" and e.answers == ("false",)}
     verified = scores["exact_match/RA-IT/claims with a passage"]
     assert len(verified["ids"]) == 36
     assert not any(v for id_, v in zip(verified["ids"], verified["values"], strict=True) if id_ in refuted)
@@ -160,7 +160,7 @@ def test_what_else_the_prose_of_03_says():
         )
     )
     fields = {}
-    for question in box.questions:
+    for question in data.questions(box.examples):
         if question.id in gain:
             fields.setdefault(question.field, []).append(gain[question.id])
     sums, counts = (np.array([f(values) for values in fields.values()]) for f in (sum, len))

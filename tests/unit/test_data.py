@@ -12,19 +12,24 @@ from pathlib import Path
 import pytest
 from substitution import substitute
 
-from nbutils import files, paths
+from nbutils import data, files, paths
 from nbutils.data import (
-    Claim,
-    Clue,
     Dataset,
+    Example,
     Passage,
-    Question,
+    claim_example,
+    claim_label,
+    clue_example,
     content_sha256,
     corpus_sha256,
     load_dataset,
+    question_example,
+    questions,
     read_folder,
     select,
+    short_answer,
     write_folder,
+    written_text,
 )
 from nbutils.data import folder as folder_module
 from nbutils.data import load as load_module
@@ -42,19 +47,20 @@ def example() -> Dataset:
         "p2": Passage("", "Zürich\r\nliegt am See. 東京"),
         "p3": Passage("Chad", "N'Djamena."),
     }
-    questions = [
-        Question("q2", "Two gold passages?", ("yes", "Yes"), ("p3", "p 1"), "multi_hop", "test"),
-        Question("q1", "Trained on?", ("a\nb",), ("p2",), "fact", "train", "capital", 3, True),
-        Question("q3", "No gold, in dev?", ("x",), (), "open", "dev"),
-        Question("q4", "No gold?", ("x",), (), "long_form", "test", template=0),
-        Question("q5", "In dev?", ("x",), ("p2",), "reverse", "dev"),
+    examples = [
+        question_example("q2", "Two gold passages?", ("yes", "Yes"), ("p3", "p 1"), "multi_hop", subject="Chad"),
+        question_example("q1", "Trained on?", ("a\nb",), ("p2",), "fact", "train", "capital", "", 3, True),
+        question_example("q3", "No gold, in dev?", ("x",), (), "open", "dev"),
+        question_example("q4", "No gold?", ("x",), (), "long_form", "test", subject="Oman", template=0),
+        question_example("q5", "In dev?", ("x",), ("p3",), "reverse", "dev", subject="a part of Chad"),
+        question_example("q6", "About nothing?", ("x",), ("p3",), "reverse", "dev"),
+        claim_example("c1", "A claim.", "refuted", ("p2", "p3"), "dev", "capital"),
+        claim_example("c2", "B.", "not_enough_information", (), subject="Peru"),
+        claim_example("c3", "C.", "supported", ("p 1",), subject="Peru"),
+        claim_example("c4", "D.", "supported", ("p 1",)),
+        clue_example("q1", "The flag of this country: red: white…", "Gambia", "the Gambia", ("p 1",), "train"),
     ]
-    claims = [
-        Claim("c1", "A claim.", "refuted", ("p2", "p3"), "dev", "capital"),
-        Claim("c2", "B.", "not_enough_information", ()),
-    ]
-    clues = [Clue("q1", "This country…", "Peru", ("p 1",), "train")]
-    return with_digest(Dataset("example", corpus, questions, claims, clues))
+    return with_digest(Dataset("example", corpus, examples))
 
 
 # --- round trip -------------------------------------------------------------------------------------------------------
@@ -67,7 +73,7 @@ def test_what_is_written_is_what_is_read(tmp_path):
 
 
 def test_minimal_data_set_has_three_files(tmp_path):
-    dataset = Dataset("d", {"p": Passage("", "text")}, [Question("q", "?", ("a",), ("p",))])
+    dataset = Dataset("d", {"p": Passage("", "text")}, [question_example("q", "?", ("a",), ("p",))])
     write_folder(tmp_path / "d", dataset)
     written = sorted(str(p.relative_to(tmp_path / "d")) for p in (tmp_path / "d").rglob("*") if p.is_file())
     assert written == ["corpus.jsonl", "qrels/test.tsv", "queries.jsonl"]
@@ -78,13 +84,70 @@ def test_order_is_kept(tmp_path):
     dataset = example()
     turned = with_digest(
         dataclasses.replace(
-            dataset, corpus=dict(reversed(dataset.corpus.items())), questions=list(reversed(dataset.questions))
+            dataset,
+            corpus=dict(reversed(dataset.corpus.items())),
+            examples=[*reversed(questions(dataset.examples)), *dataset.examples[6:]],
         )
     )
     write_folder(tmp_path / "example", turned)
     again = read_folder(tmp_path / "example")
     assert list(again.corpus) == ["p3", "p2", "p 1"]
     assert again == turned
+
+
+def test_each_file_holds_its_examples_in_their_order(tmp_path):
+    """Questions, claims and clues may be mixed: read, they come file by file."""
+    dataset = dataclasses.replace(example(), examples=example().examples[::-1])
+    write_folder(tmp_path / "example", dataset)
+    again = read_folder(tmp_path / "example").examples
+    assert [e.id for e in again] == ["q6", "q5", "q4", "q3", "q1", "q2", "c4", "c3", "c2", "c1", "q1"]
+
+
+def test_what_the_files_hold(tmp_path):
+    """The subject is written where it is not the title of the first gold passage, a clue with its category."""
+    write_folder(tmp_path / "example", example())
+    held = {
+        name: [json.loads(line) for line in (tmp_path / "example" / name).read_text(encoding="utf-8").splitlines()]
+        for name in ("queries.jsonl", "claims.jsonl", "clues.jsonl")
+    }
+    assert [query.get("metadata") for query in held["queries.jsonl"]] == [
+        {"kind": "multi_hop"},
+        {"kind": "fact", "field": "capital", "template": 3, "held_out_template": True},
+        {"split": "dev"},
+        {"kind": "long_form", "template": 0, "subject": "Oman"},
+        {"kind": "reverse", "subject": "a part of Chad"},
+        {"kind": "reverse", "subject": ""},
+    ]
+    c1, c2, c3, c4 = held["claims.jsonl"]
+    assert c1 == {
+        "_id": "c1", "text": "A claim.", "label": "refuted", "gold_passages": ["p2", "p3"], "split": "dev",
+        "field": "capital",
+    }  # fmt: skip
+    assert [claim.get("subject") for claim in (c2, c3, c4)] == ["Peru", None, ""]
+    assert held["clues.jsonl"] == [
+        {
+            "_id": "q1", "text": "The flag of this country: red: white…", "answer": "Gambia", "gold_passages": ["p 1"],
+            "split": "train",
+        }
+    ]  # fmt: skip
+
+
+def test_claims_and_clues_are_read_as_tasks(tmp_path):
+    write_folder(tmp_path / "example", example())
+    claim, clue = (read_folder(tmp_path / "example").examples[i] for i in (6, -1))
+    assert (claim.task, claim.query, claim.answers) == ("verification", "A claim.", ("false",))
+    assert claim.question == "A claim. Is this true, false or unknown?" and claim_label(claim) == "refuted"
+    assert (clue.task, clue.field, clue.subject) == ("clue", "The flag of this country", "Gambia")
+    assert (clue.query, clue.answers) == ("The flag of the Gambia", ("red: white…",))
+    assert written_text(clue) == "The flag of this country: red: white…" and written_text(claim) == "A claim."
+
+
+def test_the_subject_is_the_title_of_the_first_gold_passage(tmp_path):
+    dataset = example()
+    bare = dataclasses.replace(dataset, examples=[question_example("q", "?", ("a",), ("p3", "p 1"), subject="Chad")])
+    write_folder(tmp_path / "d", bare)
+    assert "metadata" not in json.loads((tmp_path / "d" / "queries.jsonl").read_text())
+    assert [e.subject for e in read_folder(tmp_path / "d").examples] == ["Chad"]
 
 
 def test_folder_of_other_tools_is_read(tmp_path):
@@ -101,9 +164,9 @@ def test_folder_of_other_tools_is_read(tmp_path):
     dataset = read_folder(folder)
     assert dataset.name == "beir"
     assert dataset.corpus == {"1": Passage("", "one"), "2": Passage("", "two")}
-    assert dataset.questions == [
-        Question("7", "q?", ("one",), ("2",), "my own kind", "dev"),
-        Question("8", "r?", ("two",), (), "open", "dev"),
+    assert dataset.examples == [
+        question_example("7", "q?", ("one",), ("2",), "my own kind", "dev"),
+        question_example("8", "r?", ("two",), (), "open", "dev"),
     ]
 
 
@@ -112,7 +175,7 @@ def test_folder_of_other_tools_is_read(tmp_path):
 P = {"_id": "p9", "title": "", "text": "text"}
 Q = {"_id": "q9", "text": "text?", "answers": ["a"]}
 C = {"_id": "c9", "text": "text", "label": "refuted", "gold_passages": ["p2"]}
-U = {"_id": "u9", "text": "text", "answer": "a", "gold_passages": ["p2"]}
+U = {"_id": "u9", "text": "category: text", "answer": "a", "gold_passages": ["p2"]}
 QRELS = "query-id\tcorpus-id\tscore\n"
 
 
@@ -151,6 +214,8 @@ BAD_RECORDS = [
     ("queries.jsonl", Q | {"answers": ["a", 3]}, "must be a list of strings"),
     ("queries.jsonl", Q | {"metadata": "fact"}, "metadata is not an object"),
     ("queries.jsonl", Q | {"metadata": {"kind": ""}}, "metadata kind is empty"),
+    ("queries.jsonl", Q | {"metadata": {"kind": "clue"}}, "metadata kind is 'clue', which is no kind of question"),
+    ("queries.jsonl", Q | {"metadata": {"subject": 3}}, "metadata subject is 3, it must be a str"),
     ("queries.jsonl", Q | {"metadata": {"template": True}}, "metadata template is True, it must be a int"),
     ("queries.jsonl", Q | {"metadata": {"split": "validation"}}, "must be one of train, dev, test"),
     ("qrels/test.tsv", b"q1\tp9\t1", "unknown passage 'p9'"),
@@ -172,7 +237,9 @@ BAD_RECORDS = [
     ("claims.jsonl", C | {"gold_passages": ["p9"]}, "unknown passage 'p9'"),
     ("claims.jsonl", C | {"gold_passages": "p2"}, "must be a list of passage ids"),
     ("claims.jsonl", C | {"split": "all"}, "must be one of train, dev, test"),
+    ("claims.jsonl", C | {"subject": 3}, "subject is 3"),
     ("clues.jsonl", without(U, "_id"), "no _id"),
+    ("clues.jsonl", U | {"text": "It is red."}, "clue 'u9' has no category: write it as 'category: text'"),
     ("clues.jsonl", U | {"_id": "u0"}, "duplicate _id 'u0'"),
     ("clues.jsonl", without(U, "answer"), "no answer"),
     ("clues.jsonl", U | {"answer": ""}, "empty answer"),
@@ -201,11 +268,12 @@ def good_folder(tmp_path):
 def test_the_good_folder_is_good(good_folder):
     dataset = read_folder(good_folder)
     assert len(dataset.corpus) == 3
-    assert [(q.id, q.split, q.gold_passages) for q in dataset.questions] == [
-        ("q0", "dev", ("p0",)),
-        ("q1", "test", ("p1",)),
+    assert [(e.id, e.task, e.split, e.gold_passages) for e in dataset.examples] == [
+        ("q0", "open", "dev", ("p0",)),
+        ("q1", "open", "test", ("p1",)),
+        *[(id, "verification", "test", ("p2",)) for id in ("c0", "c1")],
+        *[(id, "clue", "test", ("p2",)) for id in ("u0", "u1")],
     ]
-    assert (len(dataset.claims), len(dataset.clues)) == (2, 2)
 
 
 @pytest.mark.parametrize(
@@ -270,19 +338,20 @@ def test_no_such_folder(tmp_path):
 
 def replaced(dataset: Dataset, **question_fields) -> Dataset:
     """`dataset` with its first question changed."""
-    first, *others = dataset.questions
-    return dataclasses.replace(dataset, questions=[dataclasses.replace(first, **question_fields), *others])
+    first, *others = dataset.examples
+    return dataclasses.replace(dataset, examples=[dataclasses.replace(first, **question_fields), *others])
 
 
 @pytest.mark.parametrize(
     ("broken", "reason"),
     [
         (dataclasses.replace(example(), corpus={}), "holds no passage"),
-        (dataclasses.replace(example(), questions=[]), "holds no question"),
+        (dataclasses.replace(example(), examples=[]), "holds no question"),
         (replaced(example(), answers=()), "no answers"),
         (replaced(example(), id="q1"), "duplicate _id 'q1'"),
         (replaced(example(), gold_passages=("absent",)), "unknown passage 'absent'"),
         (replaced(example(), split="validation"), "is no split"),
+        (replaced(example(), task="statement", question=None), "metadata kind is 'statement'"),
     ],
 )
 def test_a_data_set_that_could_not_be_read_is_not_written(tmp_path, broken, reason):
@@ -307,7 +376,7 @@ def test_an_interrupted_write_leaves_the_earlier_folder(tmp_path, monkeypatch, f
 
     substitute(monkeypatch, folder_module, "_write_records", interrupted)
     with pytest.raises((KeyboardInterrupt, InputError)) as caught:
-        write_folder(tmp_path / "d", replaced(example(), text="changed"))
+        write_folder(tmp_path / "d", replaced(example(), query="changed", question="changed"))
     if isinstance(failure, OSError):
         assert str(caught.value).startswith(f"{tmp_path / 'd'}: cannot be written (No space left on device)")
     assert read_folder(tmp_path / "d", "example") == example()
@@ -335,21 +404,13 @@ def changed(value):
     return (*value, "more") if isinstance(value, tuple) else value + "more"
 
 
-SINGLE_FIELDS = [
-    (records, i, field.name)
-    for records in ("questions", "claims", "clues")
-    for i, record in enumerate(getattr(example(), records))
-    for field in dataclasses.fields(record)
-]
-
-
-@pytest.mark.parametrize(("records", "i", "name"), SINGLE_FIELDS)
-def test_digest_changes_with_any_field(records, i, name):
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Example)])
+@pytest.mark.parametrize("i", range(len(example().examples)))
+def test_digest_changes_with_any_field(i, name):
     dataset = example()
-    changed_records = list(getattr(dataset, records))
-    value = changed(getattr(changed_records[i], name))
-    changed_records[i] = dataclasses.replace(changed_records[i], **{name: value})
-    assert content_sha256(dataclasses.replace(dataset, **{records: changed_records})) != content_sha256(dataset)
+    examples = list(dataset.examples)
+    examples[i] = dataclasses.replace(examples[i], **{name: changed(getattr(examples[i], name))})
+    assert content_sha256(dataclasses.replace(dataset, examples=examples)) != content_sha256(dataset)
 
 
 def test_digest_changes_with_passages_and_order():
@@ -363,8 +424,8 @@ def test_digest_changes_with_passages_and_order():
         dict(passages[:-1]),
     ]
     digests = {content_sha256(dataclasses.replace(dataset, corpus=corpus)) for corpus in variants}
-    digests |= {content_sha256(dataclasses.replace(dataset, questions=dataset.questions[::-1]))}
-    digests |= {content_sha256(dataclasses.replace(dataset, clues=[])), content_sha256(dataset)}
+    digests |= {content_sha256(dataclasses.replace(dataset, examples=dataset.examples[::-1]))}
+    digests |= {content_sha256(dataclasses.replace(dataset, examples=dataset.examples[:-1])), content_sha256(dataset)}
     assert len(digests) == len(variants) + 3
     assert len({corpus_sha256(corpus) for corpus in [*variants, dataset.corpus]}) == len(variants) + 1
     assert content_sha256(dataclasses.replace(dataset, name="other", sha256="x")) == content_sha256(dataset)
@@ -398,9 +459,7 @@ def factbook(tmp_path, monkeypatch):
     module = type(sys)("nbutils.data.factbook")
     module.build = build
     monkeypatch.setitem(sys.modules, "nbutils.data.factbook", module)
-    import nbutils
-
-    monkeypatch.setattr(nbutils, "factbook", module, raising=False)
+    monkeypatch.setattr(data, "factbook", module)
     return calls
 
 
@@ -535,16 +594,16 @@ def test_bad_sizes_are_refused(size):
 # --- sampling ---------------------------------------------------------------------------------------------------------
 
 
-def many(n: int = 300) -> list[Question]:
+def many(n: int = 300) -> list[Example]:
     return [
-        Question(f"q{i}", "?", ("a",), (), ("fact", "reverse")[i % 2], ("train", "dev", "test")[i % 3])
+        question_example(f"q{i}", "?", ("a",), (), ("fact", "reverse")[i % 2], ("train", "dev", "test")[i % 3])
         for i in range(n)
     ]
 
 
 def test_select_filters():
     assert select(many()) == many()
-    assert {q.kind for q in select(many(), kind="fact")} == {"fact"}
+    assert {q.task for q in select(many(), task="fact")} == {"fact"}
     assert {q.split for q in select(many(), split="dev")} == {"dev"}
     assert len(select(many(), "reverse", "test")) == 50
 
@@ -563,8 +622,8 @@ def test_select_is_stable():
     small, large = select(many(), n=20), select(many(), n=60)
     assert {q.id for q in small} < {q.id for q in large}
     assert {q.id for q in select(many()[::-1], n=20)} == {q.id for q in small}
-    other = [Question("x", "?", ("a",), (), "open", "test")]
-    assert select(other + many(), kind="fact", n=20) == select(many(), kind="fact", n=20)
+    other = [question_example("x", "?", ("a",), (), "open", "test")]
+    assert select(other + many(), task="fact", n=20) == select(many(), task="fact", n=20)
 
 
 def test_select_is_even():
@@ -579,12 +638,21 @@ def test_select_is_even():
 
 def test_select_refuses_what_is_not_there():
     with pytest.raises(InputError, match=r"no question of kind 'facts' in split 'any'; there are: 50 fact in dev"):
-        select(many(), kind="facts")
+        select(many(), task="facts")
     with pytest.raises(InputError, match="there are: none at all"):
         select([])
     for n in (0, -1, 2.5, True):
         with pytest.raises(InputError, match="n is"):
             select(many(), n=n)
+
+
+def test_questions_and_those_with_a_short_answer():
+    """What is no question is none by any name; a kind of one's own is a question with a short answer."""
+    kinds = ("open", "fact", "my own", "reverse", "multi_hop", "long_form", "verification", "clue", "statement")
+    examples = [Example(kind, kind, "?", "?", ("a",), ()) for kind in (*kinds, "continuation")]
+    assert [e.task for e in questions(examples)] == ["open", "fact", "my own", "reverse", "multi_hop", "long_form"]
+    assert [e.task for e in short_answer(examples)] == ["open", "fact", "my own"]
+    assert [e.task for e in short_answer(examples, indirect=True)] == ["open", "fact", "my own", "reverse", "multi_hop"]
 
 
 # --- cost -------------------------------------------------------------------------------------------------------------
@@ -593,13 +661,13 @@ def test_select_refuses_what_is_not_there():
 def test_a_folder_of_the_full_size_is_read_in_about_a_second(tmp_path):
     """5,800 passages of 100 words, 30,000 questions, 11,000 claims: 1 s alone, 3 on a busy machine."""
     corpus = {f"p{i}": Passage("Country", f"{i} " + "capital " * 100) for i in range(5800)}
-    questions = [
-        Question(
+    examples = [
+        question_example(
             id=f"q{i}",
             text=f"What is the capital of country number {i}?",
             answers=(f"City {i}", "City"),
             gold_passages=(f"p{i % 5800}",),
-            kind="fact",
+            task="fact",
             split=("train", "dev", "test")[i % 3],
             field="capital",
             template=i % 5,
@@ -607,10 +675,12 @@ def test_a_folder_of_the_full_size_is_read_in_about_a_second(tmp_path):
         )
         for i in range(30_000)
     ]
-    claims = [Claim(f"c{i}", "The capital is C.", "supported", (f"p{i % 5800}",), "test", "x") for i in range(11_000)]
-    write_folder(tmp_path / "full", Dataset("full", corpus, questions, claims))
+    examples += [
+        claim_example(f"c{i}", "The capital is C.", "supported", (f"p{i % 5800}",), "test", "x") for i in range(11_000)
+    ]
+    write_folder(tmp_path / "full", Dataset("full", corpus, examples))
     start = time.process_time()
-    assert len(read_folder(tmp_path / "full").questions) == 30_000
+    assert len(read_folder(tmp_path / "full").examples) == 41_000
     assert time.process_time() - start < 3
 
 

@@ -157,7 +157,7 @@ def test_an_interrupted_run_goes_on_with_the_index_it_had(tmp_path, train):
 
 def test_statements_are_reconstructed_from_what_they_retrieve(llama, encoder, monkeypatch):
     """The generator reads the passages and the mark of a statement, never the statement that it has to write."""
-    statements = data.statement_items(CORPUS, 1.0, 0, min_words=2)
+    statements = data.statement_examples(CORPUS, 1.0, 0, min_words=2)
     read, answered = [], rag.answer_token_logprobs
 
     def seen(generator, prompts, answers):

@@ -46,14 +46,17 @@ def tiny():
 
 
 def planted(dataset, old, **changes):
-    """The data set with one of its questions, claims or clues changed."""
-    kind = {data.Question: "questions", data.Claim: "claims", data.Clue: "clues"}[type(old)]
-    records = [replace(old, **changes) if record is old else record for record in getattr(dataset, kind)]
-    return replace(dataset, **{kind: records})
+    """The data set with one of its examples changed."""
+    examples = [replace(old, **changes) if example is old else example for example in dataset.examples]
+    return replace(dataset, examples=examples)
+
+
+def of_task(dataset, task):
+    return [example for example in dataset.examples if example.task == task]
 
 
 def of_kind(dataset, kind, split="train"):
-    return next(q for q in dataset.questions if q.kind == kind and q.split == split)
+    return next(q for q in of_task(dataset, kind) if q.split == split)
 
 
 # --- the whole --------------------------------------------------------------------------------------------------------
@@ -80,9 +83,16 @@ def test_every_passage_fits_the_encoder(full):
 
 def test_a_smaller_data_set_is_a_part_of_a_larger_one(full, few):
     assert few.corpus.items() <= full.corpus.items()
-    for kind in ("questions", "claims", "clues"):
-        of_full = {record.id: record for record in getattr(full, kind)}
-        assert all(of_full[record.id] == record for record in getattr(few, kind))
+    of_full = {example.id: example for example in full.examples}
+    assert all(of_full[example.id] == example for example in few.examples)
+
+
+def test_every_example_is_about_one_country(full):
+    """Also a claim that no passage decides."""
+    titles = {passage.title for passage in full.corpus.values()}
+    assert {example.subject for example in full.examples} == titles
+    for example in full.examples:
+        assert {full.corpus[id].title for id in example.gold_passages} <= {example.subject}, example.id
 
 
 def test_every_prefix_from_six_on_has_all_splits_in_proportion(everyone):
@@ -142,13 +152,13 @@ def test_an_answer_that_is_not_in_its_gold_passage_is_caught(few, kind):
 
 
 def test_a_gold_passage_without_the_answer_is_caught(few):
-    question = next(q for q in few.questions if q.id == "china-capital-0")
+    question = next(q for q in data.questions(few.examples) if q.id == "china-capital-0")
     wrong = (*question.gold_passages, "china-economy-01")
     assert "not in every gold passage" in factbook.problems(planted(few, question, gold_passages=wrong))[0]
 
 
 def test_a_gold_passage_that_does_not_exist_is_caught(few):
-    for record in (few.questions[0], few.claims[0], few.clues[0]):
+    for record in (few.examples[0], of_task(few, "verification")[0], of_task(few, "clue")[0]):
         found = factbook.problems(planted(few, record, gold_passages=("no-such-passage",)))
         assert any("no-such-passage is not in the corpus" in line for line in found)
 
@@ -161,7 +171,7 @@ def test_a_hop_whose_answer_is_in_both_passages_is_caught(few):
 
 def test_a_question_that_contains_its_answer_is_caught(few):
     question = of_kind(few, "reverse")
-    found = factbook.problems(planted(few, question, text=f"{question.text} It is {question.answers[0]}."))
+    found = factbook.problems(planted(few, question, query=f"{question.query} It is {question.answers[0]}."))
     assert any("contains its answer" in line for line in found)
 
 
@@ -172,13 +182,15 @@ def test_a_long_answer_that_no_passage_supports_is_caught(few):
 
 
 def test_a_held_out_wording_in_train_is_caught(few):
-    held_out = next(q for q in few.questions if q.held_out_template)
+    held_out = next(q for q in data.questions(few.examples) if q.held_out_template)
     assert any(
         "a held-out wording in split train" in line for line in factbook.problems(planted(few, held_out, split="train"))
     )
     # the same wording, smuggled into train without its mark
     train = next(
-        q for q in few.questions if q.split == "train" and (q.kind, q.field) == (held_out.kind, held_out.field)
+        q
+        for q in data.questions(few.examples)
+        if q.split == "train" and (q.task, q.field) == (held_out.task, held_out.field)
     )
     leaked = planted(few, train, template=held_out.template)
     assert any("its wording is held out elsewhere" in line for line in factbook.problems(leaked))
@@ -191,38 +203,40 @@ def test_a_country_in_two_splits_is_caught(few):
 
 
 def test_a_doubled_id_and_a_stray_placeholder_are_caught(few):
-    first, second = few.questions[:2]
+    first, second = few.examples[:2]
     assert f"{first.id}: stands 2 times" in factbook.problems(planted(few, second, id=first.id))
-    assert any("placeholder" in line for line in factbook.problems(planted(few, first, text="What is {c}?")))
+    assert any("placeholder" in line for line in factbook.problems(planted(few, first, query="What is {c}?")))
 
 
 def test_a_claim_with_the_wrong_evidence_is_caught(few):
-    decided = next(c for c in few.claims if c.label == "refuted")
-    undecided = next(c for c in few.claims if c.label == "not_enough_information")
+    decided = next(c for c in of_task(few, "verification") if data.claim_label(c) == "refuted")
+    undecided = next(c for c in of_task(few, "verification") if data.claim_label(c) == "not_enough_information")
     assert factbook.problems(planted(few, decided, gold_passages=()))
     assert factbook.problems(planted(few, undecided, gold_passages=decided.gold_passages))
 
 
 def test_a_clue_that_says_its_answer_or_is_not_in_its_passage_is_caught(few):
-    clue = few.clues[0]
+    clue = of_task(few, "clue")[0]
     assert any(
-        "contains its answer" in line for line in factbook.problems(planted(few, clue, text=f"X: {clue.answer}."))
+        "contains its answer" in line for line in factbook.problems(planted(few, clue, answers=(f"{clue.subject}.",)))
     )
-    assert any("does not contain the clue" in line for line in factbook.problems(planted(few, clue, text="X: cheese.")))
+    assert any(
+        "does not contain the clue" in line for line in factbook.problems(planted(few, clue, answers=("cheese.",)))
+    )
 
 
 # --- questions --------------------------------------------------------------------------------------------------------
 
 
 def test_held_out_wordings_are_the_last_of_each_field(full):
-    held_out = {(q.kind, q.field, q.template) for q in full.questions if q.held_out_template}
-    trained = {(q.kind, q.field, q.template) for q in full.questions if q.split != "test"}
+    held_out = {(q.task, q.field, q.template) for q in data.questions(full.examples) if q.held_out_template}
+    trained = {(q.task, q.field, q.template) for q in data.questions(full.examples) if q.split != "test"}
     assert not held_out & trained
     last = defaultdict(int)
-    for q in full.questions:
-        last[q.kind, q.field] = max(last[q.kind, q.field], q.template)
+    for q in data.questions(full.examples):
+        last[q.task, q.field] = max(last[q.task, q.field], q.template)
     assert held_out == {(kind, field, template) for (kind, field), template in last.items()}
-    ordinary = [q for q in full.questions if q.split == "test" and not q.held_out_template]
+    ordinary = [q for q in data.questions(full.examples) if q.split == "test" and not q.held_out_template]
     assert len(ordinary) > 5000  # the test split has the ordinary wordings too
 
 
@@ -231,16 +245,16 @@ def test_every_field_is_asked_in_several_wordings(full):
         assert len(row.questions) == len(set(row.questions)) >= (2 if row.long_form else 3), row.key
         assert len(row.reverse) in (0, 2) and all("{c}" in q or "{C}" in q for q in row.questions), row.key
         assert row.leaf in {leaf.key for leaf in LEAVES}
-    asked = Counter(q.field for q in full.questions if q.kind in ("fact", "long_form"))
+    asked = Counter(q.field for q in data.questions(full.examples) if q.task in ("fact", "long_form"))
     assert all(asked[row.key] >= 100 for row in FIELDS)
-    assert set(KINDS) == {q.kind for q in full.questions}
+    assert set(KINDS) == {q.task for q in data.questions(full.examples)}
 
 
 def test_reverse_questions_have_one_answer(full):
     countries = defaultdict(set)
-    for question in full.questions:
-        if question.kind in ("reverse", "multi_hop"):
-            countries[question.text].add(question.id.split("-hop-")[0])
+    for question in data.questions(full.examples):
+        if question.task in ("reverse", "multi_hop"):
+            countries[question.query].add(question.id.split("-hop-")[0])
     assert all(len(ids) == 1 for ids in countries.values())
     # ambiguous ones that were left out: Everest (China, Nepal), Mount Olympus (Greece, Cyprus), the Guinea border
     texts = " ".join(countries)
@@ -249,8 +263,8 @@ def test_reverse_questions_have_one_answer(full):
 
 
 def test_no_answer_is_the_name_of_the_country(full):
-    for question in full.questions:
-        if question.kind == "fact":
+    for question in data.questions(full.examples):
+        if question.task == "fact":
             title = full.corpus[question.gold_passages[0]].title
             assert not contains_words(title, question.answers[0]), question.id
 
@@ -275,7 +289,7 @@ def test_no_answer_is_the_name_of_the_country(full):
     ],
 )
 def test_known_answers(full, id, answers):
-    question = next(q for q in full.questions if q.id == id)
+    question = next(q for q in data.questions(full.examples) if q.id == id)
     assert question.answers[: len(answers)] == answers
 
 
@@ -294,15 +308,15 @@ def test_known_answers(full, id, answers):
     ],
 )
 def test_doubtful_cells_are_left_out(full, id):
-    assert id not in {q.id for q in full.questions}
+    assert id not in {q.id for q in data.questions(full.examples)}
 
 
 def test_no_title_or_unit_is_left_in_names(full):
-    for question in full.questions:
-        if question.field in ("chief_of_state", "head_of_government") and question.kind == "fact":
+    for question in data.questions(full.examples):
+        if question.field in ("chief_of_state", "head_of_government") and question.task == "fact":
             assert not title_words(question.answers[0]), question.id
             assert not re.search(r"\b(?![IVX]+\b)[A-Z]{2,}\b", question.answers[0].replace("J.M.", "")), question.id
-        if question.field == "currency" and question.kind == "fact":
+        if question.field == "currency" and question.task == "fact":
             assert not any("US dollar" in answer or " per " in answer for answer in question.answers), question.id
 
 
@@ -377,7 +391,7 @@ def claimed_value(claim, country):
     pattern = re.escape(template).replace("\0", "(?:an? |the )?(.+)")
     named = country.named
     pattern = pattern.replace("\1", re.escape(named)).replace("\2", re.escape(named[:1].upper() + named[1:]))
-    return re.fullmatch(pattern, claim.text).group(1)
+    return re.fullmatch(pattern, claim.query).group(1)
 
 
 def test_claims_say_what_their_labels_say(full, everyone):
@@ -385,25 +399,27 @@ def test_claims_say_what_their_labels_say(full, everyone):
     texts = defaultdict(str)
     for passage in full.corpus.values():
         texts[passage.title] += f" {normalize(passage.text)} |"
-    for claim in full.claims:
+    for claim in of_task(full, "verification"):
         country = next(c for slug, c in by_slug if claim.id.startswith(f"{slug}-{claim.field}-"))
         value = claimed_value(claim, country)
         needle = padded_words(value)
         stated = [padded_words(full.corpus[id].text) for id in claim.gold_passages]
         leaf = next(row.leaf for row in FIELDS if row.key == claim.field)
-        if claim.label == "supported":
+        if data.claim_label(claim) == "supported":
             assert all(needle in text for text in stated), claim
-        elif claim.label == "refuted":
+        elif data.claim_label(claim) == "refuted":
             assert needle not in padded_words(country.leaves[leaf]), claim
         elif claim.id.endswith("undecided-0"):
             assert needle not in texts[country.title] and not claim.gold_passages, claim
 
 
 def test_claims_are_balanced_and_undecided_ones_do_not_follow_from_truth(full):
-    counts = Counter(claim.label for claim in full.claims)
+    counts = Counter(data.claim_label(claim) for claim in of_task(full, "verification"))
     assert abs(counts["supported"] - counts["refuted"]) < 0.02 * counts["supported"]
     assert 400 <= counts["not_enough_information"] <= 600
-    undecided = Counter(c.id[-1] for c in full.claims if c.label == "not_enough_information")
+    undecided = Counter(
+        c.id[-1] for c in of_task(full, "verification") if data.claim_label(c) == "not_enough_information"
+    )
     assert abs(undecided["0"] - undecided["1"]) <= 5  # as many true as swapped values
 
 
@@ -413,7 +429,7 @@ def test_withheld_values_are_in_no_passage_and_in_no_question(full, everyone):
         fields = {row.key for row in FIELDS if row.leaf in country.withheld}
         n_withheld += len(country.withheld)
         prefixes = tuple(f"{country.slug}-{key}-" for key in fields)
-        assert not [q.id for q in full.questions if prefixes and q.id.startswith(prefixes)]
+        assert not [q.id for q in data.questions(full.examples) if prefixes and q.id.startswith(prefixes)]
     assert 150 <= n_withheld <= 400
     france = next(c for c in everyone if c.title == "France")
     assert france.withheld and all(leaf not in france.holders for leaf in france.withheld)
@@ -428,10 +444,10 @@ def test_refuted_forms_of_government_exclude_each_other():
 
 def test_clues_are_short_and_do_not_name_the_country(full, everyone):
     by_title = {country.title: country for country in everyone}
-    for clue in full.clues:
-        assert 7 <= len(clue.text.split()) <= 40, clue
-        sentence = clue.text.split(": ", 1)[1]
-        assert not factbook.gives_away(sentence, by_title[clue.answer], strict=True), clue
+    for clue in of_task(full, "clue"):
+        assert 7 <= len(data.written_text(clue).split()) <= 40, clue
+        sentence = clue.answers[0]
+        assert not factbook.gives_away(sentence, by_title[clue.subject], strict=True), clue
     # the check sees a demonym, an alias and the local name
     assert factbook.gives_away("the German flag", by_title["Germany"])
     assert factbook.gives_away("once called Myanmar", by_title["Burma"])
@@ -480,7 +496,7 @@ def test_the_audit_is_of_this_data_set_and_its_rate_is_in_the_card(full):
     sample = factbook.audit_sample(full, seed)
     # When this fails the data have changed since these questions were read: they must be read again.
     assert [(r["id"], r["question"], r["answers"], r["gold_passages"]) for r in rows] == [
-        (q.id, q.text, " | ".join(q.answers), " ".join(q.gold_passages)) for q in sample
+        (q.id, q.query, " | ".join(q.answers), " ".join(q.gold_passages)) for q in sample
     ]
     assert len(rows) == 200 and {r["verdict"] for r in rows} <= {"ok", "wrong", "unclear"}
     assert all(r["note"] for r in rows if r["verdict"] != "ok")

@@ -137,7 +137,7 @@ def test_import_squad(tmp_path, indent):
     dataset = read_folder(tmp_path / "out")
     assert [p.text for p in dataset.corpus.values()] == [LIMA, "A passage that nobody asks about.", CHAD]
     assert [p.title for p in dataset.corpus.values()] == ["South America", "South America", "Chad"]
-    assert {q.id: (q.answers, dataset.corpus[q.gold_passages[0]].text, q.split) for q in dataset.questions} == {
+    assert {q.id: (q.answers, dataset.corpus[q.gold_passages[0]].text, q.split) for q in dataset.examples} == {
         "a": (("Lima", "lima"), LIMA, "test"),
         "b": (("1535",), LIMA, "test"),
         "d": (("N'Djamena",), CHAD, "test"),
@@ -151,7 +151,7 @@ def test_version_1_and_split(tmp_path):
     (tmp_path / "train.json").write_text(json.dumps({"data": content["data"]}))
     counts = import_squad(tmp_path / "train.json", tmp_path / "out", split="train")
     assert counts["unanswerable questions left out"] == 0
-    assert {q.split for q in read_folder(tmp_path / "out").questions} == {"train"}
+    assert {q.split for q in read_folder(tmp_path / "out").examples} == {"train"}
 
 
 def long_context() -> str:
@@ -179,7 +179,7 @@ def test_gold_is_the_piece_that_holds_the_answer(tmp_path, answers, gold):
     import_squad(tmp_path / "a.json", tmp_path / "out", max_words=60)
     dataset = read_folder(tmp_path / "out")
     assert [len(p.text.split()) for p in dataset.corpus.values()] == [60, 60]
-    assert [list(dataset.corpus).index(id) for id in dataset.questions[0].gold_passages] == gold
+    assert [list(dataset.corpus).index(id) for id in dataset.examples[0].gold_passages] == gold
 
 
 def at(*keys):
@@ -287,21 +287,21 @@ def test_import_jsonl(tmp_path):
     }
     dataset = read_folder(tmp_path / "out")
     assert list(dataset.corpus.values()) == [Passage("", LIMA), Passage("Chad", CHAD)]
-    assert [q.id for q in dataset.questions] == ["q1", "mine", "q4"]
-    assert [dataset.corpus[q.gold_passages[0]].text for q in dataset.questions] == [LIMA, LIMA, CHAD]
+    assert [q.id for q in dataset.examples] == ["q1", "mine", "q4"]
+    assert [dataset.corpus[q.gold_passages[0]].text for q in dataset.examples] == [LIMA, LIMA, CHAD]
 
 
 def test_import_jsonl_of_one_line(tmp_path):
     write_jsonl(tmp_path / "qa.json", ROW)
     assert import_file(tmp_path / "qa.json", tmp_path / "out", split="dev")["questions"] == 1
-    assert read_folder(tmp_path / "out").questions[0].split == "dev"
+    assert read_folder(tmp_path / "out").examples[0].split == "dev"
 
 
 def test_jsonl_gold_is_every_piece_with_an_answer(tmp_path):
     write_jsonl(tmp_path / "qa.jsonl", ROW | {"passage": long_context(), "answers": ["CHAD"]})
     import_jsonl(tmp_path / "qa.jsonl", tmp_path / "out", max_words=60)
     dataset = read_folder(tmp_path / "out")
-    assert dataset.questions[0].gold_passages == (list(dataset.corpus)[1],)
+    assert dataset.examples[0].gold_passages == (list(dataset.corpus)[1],)
 
 
 def without(key: str) -> dict:
@@ -355,7 +355,7 @@ def test_a_second_split_is_added_and_a_first_never_lost(tmp_path):
     import_file(tmp_path / "test.jsonl", tmp_path / "out")
     import_file(tmp_path / "train.jsonl", tmp_path / "out", split="train")
     both = read_folder(tmp_path / "out")
-    assert [(q.text, q.split) for q in both.questions] == [(ROW["question"], "test"), ("Who trains?", "train")]
+    assert [(q.query, q.split) for q in both.examples] == [(ROW["question"], "test"), ("Who trains?", "train")]
     for name, split in (("other", "test"), ("test", "train")):
         with pytest.raises(InputError, match="already; name a new folder"):
             import_file(tmp_path / f"{name}.jsonl", tmp_path / "out", split=split)
@@ -457,9 +457,9 @@ def test_nq_open(tmp_path, as_jsonl):
     folder = save(tmp_path / "nq", as_jsonl, train=nq_rows(20, "train"), validation=nq_rows(5, "validation"))
     test = load_questions(folder)
     assert [q.id for q in test] == [f"validation-{i}" for i in range(5)]
-    assert test[3].text == "validation question 3"
+    assert test[3].query == "validation question 3"
     assert test[3].answers == ("answer 3", "b")
-    assert (test[3].gold_passages, test[3].kind, test[3].split) == ((), "open", "test")
+    assert (test[3].gold_passages, test[3].task, test[3].split) == ((), "open", "test")
     assert [q.id for q in load_questions(folder, "dev")] == ["train-18", "train-19"]
     train = load_questions(folder, "train")
     assert [q.id for q in train] == [f"train-{i}" for i in range(18)]
@@ -480,12 +480,12 @@ def test_trivia_qa(tmp_path, as_jsonl):
 def test_web_questions_has_a_test_split_of_its_own(tmp_path, as_jsonl):
     folder = save(tmp_path / "wq", as_jsonl, train=web_rows(20, "train"), test=web_rows(3, "test"))
     test = load_questions(folder, "test")
-    assert [(q.id, q.text, q.answers) for q in test] == [
+    assert [(q.id, q.query, q.answers) for q in test] == [
         (f"test-{i}", f"test question {i}?", (f"test {i}", "c")) for i in range(3)
     ]
     assert [q.id for q in load_questions(folder, "dev")] == ["train-18", "train-19"]
     both = save(tmp_path / "both", train=nq_rows(9, "a"), validation=nq_rows(1, "b"), test=nq_rows(2, "hidden"))
-    assert [q.text for q in load_questions(both, "test")] == ["b question 0"]  # validation wherever there is one
+    assert [q.query for q in load_questions(both, "test")] == ["b question 0"]  # validation wherever there is one
 
 
 @pytest.mark.parametrize("as_jsonl", [False, True])
@@ -493,8 +493,8 @@ def test_squad_brings_its_own_passages(tmp_path, as_jsonl):
     folder = save(tmp_path / "squad", as_jsonl, train=squad_rows(20, "A"), validation=squad_rows(6, "B"))
     dataset = hub_dataset(folder)
     assert len(dataset.corpus) == 13
-    assert [sum(q.split == s for q in dataset.questions) for s in ("train", "dev", "test")] == [18, 2, 6]
-    for question in dataset.questions:
+    assert [sum(q.split == s for q in dataset.examples) for s in ("train", "dev", "test")] == [18, 2, 6]
+    for question in dataset.examples:
         (gold,) = question.gold_passages
         (answer,) = question.answers  # the hub repeats what several annotators agreed on
         assert answer in dataset.corpus[gold].text
@@ -507,8 +507,8 @@ def test_a_smaller_squad_keeps_the_gold_passages(tmp_path):
     folder = save(tmp_path / "squad", train=squad_rows(40, "A"), validation=squad_rows(20, "B"))
     dataset = hub_dataset(folder, n_questions=3, n_passages=12, seed=1)
     assert len(dataset.corpus) == 12
-    assert [sum(q.split == s for q in dataset.questions) for s in ("train", "dev", "test")] == [3, 3, 3]
-    assert all(q.gold_passages for q in dataset.questions)
+    assert [sum(q.split == s for q in dataset.examples) for s in ("train", "dev", "test")] == [3, 3, 3]
+    assert all(q.gold_passages for q in dataset.examples)
     assert dataset == hub_dataset(folder, n_questions=3, n_passages=12, seed=1)
     order = list(load_corpus(folder))
     assert list(dataset.corpus) == sorted(dataset.corpus, key=order.index)
@@ -528,10 +528,10 @@ def test_questions_and_corpus_are_combined(tmp_path):
     squad_folder = save(tmp_path / "squad", train=squad_rows(10, "A"), validation=squad_rows(6, "B"))
     dataset = load_dataset(f"{nq}+{wiki}", n_questions=4, n_passages=20)
     assert len(dataset.corpus) == 20
-    assert [sum(q.split == s for q in dataset.questions) for s in ("train", "dev", "test")] == [4, 1, 4]
+    assert [sum(q.split == s for q in dataset.examples) for s in ("train", "dev", "test")] == [4, 1, 4]
     assert dataset.name == f"{nq}+{wiki}" and len(dataset.sha256) == 64
     # SQuAD's questions over another corpus: its gold passages are not in there, so none are claimed.
-    assert all(q.gold_passages == () for q in load_dataset(f"{squad_folder}+{wiki}").questions)
+    assert all(q.gold_passages == () for q in load_dataset(f"{squad_folder}+{wiki}").examples)
 
 
 @pytest.mark.parametrize(

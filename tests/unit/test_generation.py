@@ -11,7 +11,7 @@ import pytest
 from substitution import substitute, uncached
 
 from nbutils import generation, models, paths
-from nbutils.data import Passage, Question
+from nbutils.data import Passage, question_example
 from nbutils.errors import InputError
 from nbutils.generation import compiled as compiled_module
 from nbutils.generation import decoding as decoding_module
@@ -76,8 +76,8 @@ def sequences(monkeypatch):
 
 PASSAGE = Passage("Chad", "The capital of Chad is N'Djamena.")
 EXAMPLES = (
-    Question("e1", "What is the capital of Peru?", ("Lima", "City of Kings"), ("p1",)),
-    Question("e2", "What is the currency of Oman?", ("rial",), ("p2",)),
+    question_example("e1", "What is the capital of Peru?", ("Lima", "City of Kings"), ("p1",)),
+    question_example("e2", "What is the currency of Oman?", ("rial",), ("p2",)),
 )
 SHOTS = """\
 Question: What is the capital of Peru?

@@ -120,8 +120,8 @@ def test_questions_are_the_same_in_both_years_but_for_their_answers(offices, que
     assert len({question.id for question in questions[2015]}) == len(offices)
     asked = {question.id: question for question in questions[2025]}
     bahamas = asked["leaders-bahamas-head_of_government"]
-    assert bahamas.text == "Who is the head of government of the Bahamas?"
-    assert (bahamas.gold_passages, bahamas.kind) == (("leaders-bahamas",), "fact")
+    assert bahamas.question == "Who is the head of government of the Bahamas?"
+    assert (bahamas.gold_passages, bahamas.task, bahamas.subject) == (("leaders-bahamas",), "fact", "Bahamas")
 
 
 def test_every_answer_stands_in_its_gold_passage(offices, questions):

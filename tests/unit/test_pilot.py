@@ -6,8 +6,8 @@ import checkpoints
 import numpy as np
 import pytest
 
-from nbutils import data, generation, models, paths, pilot, rag, retrieval, training
-from nbutils.data import Passage, Question
+from nbutils import generation, models, paths, pilot, rag, retrieval, training
+from nbutils.data import Passage, question_example
 from nbutils.errors import InputError
 
 CORPUS = {
@@ -18,7 +18,7 @@ CORPUS = {
     "russia": Passage("Russia", "Russia has the largest area."),
 }
 QUESTIONS = [
-    Question(f"q{i}", text, (answer,), (gold,))
+    question_example(f"q{i}", text, (answer,), (gold,))
     for i, (text, answer, gold) in enumerate(
         [
             ("What is the capital of Chad?", "N'Djamena", "chad"),
@@ -28,7 +28,7 @@ QUESTIONS = [
         ]
     )
 ]
-ITEMS = data.question_items(QUESTIONS)
+ITEMS = QUESTIONS
 SETTINGS = training.TrainingSettings(3, 2, lora_rank=4)
 
 
@@ -258,7 +258,7 @@ def test_costs_say_who_is_trained_and_who_has_an_index():
 
 def test_a_fact_in_three_wordings():
     def asked(name, kind, template, passage="p"):
-        return Question(name, name, ("x",), (passage,), kind=kind, field="capital", template=template)
+        return question_example(name, name, ("x",), (passage,), task=kind, field="capital", template=template)
 
     whole = [asked("a", "fact", 0), asked("b", "fact", 1), asked("c", "reverse", 0), asked("d", "fact", 0, "other")]
     ((first, second, back),) = pilot.paraphrase_triples(whole, 5, 0)

@@ -14,7 +14,7 @@ from substitution import substitute
 
 from nbutils import __main__ as cli
 from nbutils import data, paths, pilot
-from nbutils.data import Dataset, Passage, Question
+from nbutils.data import Dataset, Passage, question_example
 from nbutils.errors import InputError
 from nbutils.models import load as load_module
 from nbutils.pilot import flops, measure
@@ -34,7 +34,7 @@ def folder_of(place, n_questions=24, gold=True, splits=True, long_passage=False)
         i = n % len(COUNTRIES)
         split = ("train", "test")[n % 2] if splits else "test"
         text = f"Number {n}: what is the capital of {COUNTRIES[i]}?"
-        questions.append(Question(f"q{n}", text, (f"City{i}",), (f"p{i}",) if gold else (), split=split))
+        questions.append(question_example(f"q{n}", text, (f"City{i}",), (f"p{i}",) if gold else (), split=split))
     data.write_folder(place, Dataset("mine", corpus, questions))
     return place
 
@@ -186,14 +186,14 @@ def test_questions_without_gold_passages_and_splits_will_do(preset, tmp_path, mo
 
 def test_one_passage_will_do(preset, tmp_path, monkeypatch):
     monkeypatch.setattr(measure, "seconds_per_query", lambda shared, items, system: 0.5)
-    questions = [Question(f"q{n}", f"Question {n}?", ("Lima",), ("p",)) for n in range(8)]
+    questions = [question_example(f"q{n}", f"Question {n}?", ("Lima",), ("p",)) for n in range(8)]
     data.write_folder(tmp_path / "one", Dataset("one", {"p": Passage("Peru", "Its capital is Lima.")}, questions))
     pilot.make_page(tmp_path / "one", tmp_path / "page.html", preset, pilot.Requirements(), pilot.Prices(), log=str)
     assert "nothing for a retriever to learn" in (tmp_path / "page.html").read_text(encoding="utf-8")
 
 
 def test_the_split_is_kept_or_drawn():
-    named = [Question(f"q{i}", f"{i}?", ("y",), (), split=("train", "test")[i % 2]) for i in range(20)]
+    named = [question_example(f"q{i}", f"{i}?", ("y",), (), split=("train", "test")[i % 2]) for i in range(20)]
     test, train, notes = pilot.split_questions(named, 5, 100, 0)
     assert len(test) == 5 and len(train) == 10 and notes == []
     assert {q.split for q in test} == {"test"} and {q.split for q in train} == {"train"}
@@ -209,19 +209,19 @@ def test_the_split_is_kept_or_drawn():
 
 def test_questions_of_one_passage_stand_on_one_side():
     """A model that was trained on one wording has seen the answer to the other."""
-    questions = [Question(f"q{i}", f"Wording {i}?", ("y",), (f"p{i // 3}",)) for i in range(60)]
+    questions = [question_example(f"q{i}", f"Wording {i}?", ("y",), (f"p{i // 3}",)) for i in range(60)]
     test, train, notes = pilot.split_questions(questions, 100, 100, 0)
     assert len(test) == len(train) == 30 and len(notes) == 1
     assert not {q.gold_passages for q in test} & {q.gold_passages for q in train}
-    same = [Question(f"q{i}", ("Who?", "where?")[i % 2], ("y",), ()) for i in range(20)]
+    same = [question_example(f"q{i}", ("Who?", "where?")[i % 2], ("y",), ()) for i in range(20)]
     test, train, _ = pilot.split_questions(same, 100, 100, 0)
-    assert not {q.text for q in test} & {q.text for q in train}
+    assert not {q.query for q in test} & {q.query for q in train}
     # A question of two passages ties together the questions of each, and a large group does not end the filling.
     two = [
         replace(q, gold_passages=(f"p{i // 3}", f"p{i // 3 + 1}") if i == 2 else q.gold_passages)
         for i, q in enumerate(questions)
     ]
-    two += [Question(f"r{i}", f"Of one {i}?", ("y",), ("large",)) for i in range(50)]
+    two += [question_example(f"r{i}", f"Of one {i}?", ("y",), ("large",)) for i in range(50)]
     for seed in range(5):
         test, train, notes = pilot.split_questions(two, 100, 100, seed)
         read, tested = ({p for q in side for p in q.gold_passages} for side in (train, test))
@@ -330,7 +330,7 @@ def test_fifty_thousand_passages_fit_in_memory(tmp_path):
     names = [checkpoints.llama(tmp_path / "llama", positions=1024), checkpoints.minilm(tmp_path / "minilm")]
     corpus = {f"p{i}": Passage(f"Country {i}", f"The capital of Country {i} is City{i}. " * 8) for i in range(50_000)}
     questions = [
-        Question(f"q{i}", f"What is the capital of Country {i}?", (f"City{i}",), (f"p{i}",)) for i in range(40)
+        question_example(f"q{i}", f"What is the capital of Country {i}?", (f"City{i}",), (f"p{i}",)) for i in range(40)
     ]
     data.write_folder(tmp_path / "large", Dataset("large", corpus, questions))
     code = (

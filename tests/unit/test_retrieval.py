@@ -633,7 +633,7 @@ def test_from_files_in_the_hubs_schema_to_an_answer(towers, tmp_path, monkeypatc
             (tmp_path / name).mkdir(exist_ok=True)
             datasets.Dataset.from_list(rows).to_parquet(tmp_path / name / f"{split}.parquet")
     dataset = data.load_dataset(f"{tmp_path / 'nq'}+{tmp_path / 'wiki'}")
-    texts = [question.text for question in dataset.questions if question.split == "test"]
+    texts = [question.query for question in dataset.examples if question.split == "test"]
     assert len(dataset.corpus) == 160 and len(texts) == 4
 
     question_encoder, passage_encoder = towers
@@ -654,11 +654,11 @@ def test_from_files_in_the_hubs_schema_to_an_answer(towers, tmp_path, monkeypatc
 def test_a_random_encoder_finds_nothing_where_minilm_does(encoder):
     minilm = models.load_encoder("minilm")  # in whatever precision is fast here
     factbook = data.load_dataset("factbook", n_countries=12)
-    questions = [question for question in factbook.questions if question.kind == "fact"][::8]
+    questions = [question for question in factbook.examples if question.task == "fact"][::8]
 
     def recall(encoder, n_docs):
         index = retrieval.build_dense(encoder, factbook.corpus)
-        ids, _ = retrieval.search(DenseRetriever(index, encoder), [question.text for question in questions], n_docs)
+        ids, _ = retrieval.search(DenseRetriever(index, encoder), [question.query for question in questions], n_docs)
         return np.mean(
             [len(set(row) & set(q.gold_passages)) > 0 for row, q in zip(ids.tolist(), questions, strict=True)]
         )
@@ -667,7 +667,7 @@ def test_a_random_encoder_finds_nothing_where_minilm_does(encoder):
     assert recall(minilm, 10) > 0.85
     assert recall(encoder, 10) < 4 * chance
     bm25 = retrieval.build_bm25(factbook.corpus)
-    ids, _ = retrieval.search(bm25, [question.text for question in questions], 10)
+    ids, _ = retrieval.search(bm25, [question.query for question in questions], 10)
     assert np.mean([q.gold_passages[0] in row for row, q in zip(ids.tolist(), questions, strict=True)]) > 0.7
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nbutils import data
-from nbutils.data import Claim, Passage, Question
+from nbutils.data import Passage, claim_example, question_example
 from nbutils.record import Record, scoring
 
 LIMA = Passage(
@@ -14,12 +14,12 @@ LIMA = Passage(
 
 def claims(n):
     labels = ("supported", "refuted", "not_enough_information")
-    return [Claim(f"test{i}", f"claim {i}", labels[i % 3 if i < n // 2 else 0], (), "test") for i in range(n)]
+    return [claim_example(f"test{i}", f"claim {i}", labels[i % 3 if i < n // 2 else 0], (), "test") for i in range(n)]
 
 
 def test_what_is_retrieved_is_scored_by_answers_and_by_gold_passages():
     corpus = {"p1": LIMA, "p2": Passage("Chad", "Desert."), "p3": Passage("Peru", "Lima again.")}
-    items = [data.Example(f"q{i}", "", "", ("Lima",), ("p1",)) for i in range(4)]
+    items = [data.Example(f"q{i}", "fact", "", "", ("Lima",), ("p1",)) for i in range(4)]
     record = Record("00_start_here", "smoke", 0, {}, {})
     found = [np.array([["p1", "p2"]] * 4), np.array([["p3", "p1"]] * 2 + [["p2", "p3"]] * 2)]  # two seeds
     scoring.record_retrieval(record, "X", items, corpus, found, ks=(1, 2))
@@ -27,7 +27,7 @@ def test_what_is_retrieved_is_scored_by_answers_and_by_gold_passages():
     assert record["scores"]["recall_at_1/X"]["values"] == [0.5] * 4
     assert record["scores"]["recall_at_2/X"]["values"] == [1, 1, 0.5, 0.5]
     assert record["metrics"]["top_2/X"]["value"] == 1.0
-    items[0] = data.Example("q0", "", "", ("Quito",), ())
+    items[0] = data.Example("q0", "fact", "", "", ("Quito",), ())
     scoring.record_retrieval(record, "Y", items, corpus, found, ks=(1, 2))
     assert "recall_at_1/Y" not in record["scores"]  # not all questions name a gold passage
     assert sum(record["scores"]["top_2/Y"]["values"]) == 3
@@ -37,11 +37,11 @@ def test_what_is_retrieved_is_scored_by_answers_and_by_gold_passages():
 def test_an_answer_in_the_passages_counts_for_what_it_is_above_chance():
     """Each question has a passage of its own; another question's answer is seldom in it."""
     corpus = {f"p{i}": Passage("", f"value{i} common") for i in range(50)}
-    items = [data.Example(f"q{i}", "", "", (f"value{i}",), (f"p{i}",)) for i in range(50)]
+    items = [data.Example(f"q{i}", "fact", "", "", (f"value{i}",), (f"p{i}",)) for i in range(50)]
     record = Record("00_start_here", "smoke", 0, {}, {})
     own = np.array([[f"p{i}"] for i in range(50)])
     scoring.record_retrieval(record, "right", items, corpus, [own], ks=(1,))
-    easy = [data.Example(item.id, "", "", ("common",), item.gold_passages) for item in items]
+    easy = [data.Example(item.id, "fact", "", "", ("common",), item.gold_passages) for item in items]
     scoring.record_retrieval(record, "easy", easy, corpus, [own[::-1]], ks=(1,))
     means = {name: metric["value"] for name, metric in record["metrics"].items()}
     assert means["top_1/right"] == means["top_1/easy"] == 1  # the measure itself sees no difference
@@ -51,7 +51,7 @@ def test_an_answer_in_the_passages_counts_for_what_it_is_above_chance():
 
 def test_scores_of_answers_are_means_over_seeds_beside_chance():
     record = Record("00_start_here", "smoke", 0, {}, {})
-    items = data.claim_items(claims(40))
+    items = claims(40)
     right = [item.answers[0] for item in items]
     wrong = ["maybe"] * 40
     scoring.record_answers(record, "exact_match", "RAG-Token", "verification", items, [right, wrong])
@@ -67,9 +67,11 @@ def test_scores_of_answers_are_means_over_seeds_beside_chance():
 def test_shuffled_answers_are_never_right_by_accident():
     """One monarch for a fifth of the offices: a plain permutation leaves some with the right answer."""
     holders = ["Charles III" if i % 5 == 0 else f"Holder {i}" for i in range(40)]
-    offices = [Question(f"o{i}", f"Who holds office {i}?", (holder,), ("p1",)) for i, holder in enumerate(holders)]
+    offices = [
+        question_example(f"o{i}", f"Who holds office {i}?", (holder,), ("p1",)) for i, holder in enumerate(holders)
+    ]
     record = Record("00_start_here", "smoke", 0, {}, {})
-    scoring.record_answers(record, "exact_match", "RAG", "offices", data.question_items(offices), [holders])
+    scoring.record_answers(record, "exact_match", "RAG", "offices", offices, [holders])
     assert record["metrics"]["exact_match/RAG/offices"]["value"] == 1
     assert record["metrics"]["exact_match/RAG/offices, shuffled answers"]["value"] == 0
     plain = np.random.default_rng(0).permutation(40)

@@ -1,28 +1,39 @@
 """Questions, claims and clues in one form; batches of one task."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from nbutils import data, generation
-from nbutils.data import Claim, Clue, Passage, Question
+from nbutils.data import Passage, claim_example, clue_example, question_example
 from nbutils.errors import InputError
 
-QUESTION = Question("q1", "What is the capital of Peru?", ("Lima", "the city of Lima"), ("p1",), split="train")
-CLAIM = Claim("c1", "The capital of Peru is Quito.", "refuted", ("p1",), "train")
-CLUE = Clue("j1", "The flag of this country or territory: red, white and red.", "Netherlands", ("p2",), "train")
+QUESTION = question_example(
+    "q1", "What is the capital of Peru?", ("Lima", "the  city\nof Lima"), ("p1",), split="train"
+)
+CLAIM = claim_example("c1", "The capital of Peru is Quito.", "refuted", ("p1",), "train")
+FLAG = "The flag of this country or territory: red, white and red."
+CLUE = clue_example("j1", FLAG, "Netherlands", "the Netherlands", ("p2",), "train")
 
 
 def test_every_task_says_what_is_searched_asked_and_answered():
-    (item,) = data.question_items([QUESTION])
-    assert (item.query, item.question, item.answers) == (QUESTION.text, QUESTION.text, QUESTION.answers)
-    assert data.question_items([QUESTION], max_words=2)[0].answers == ("Lima", "the city")
-    (item,) = data.claim_items([CLAIM])
-    assert item.query == CLAIM.text and item.question.startswith(CLAIM.text) and item.answers == ("false",)
-    (item,) = data.clue_items([CLUE])
-    assert item.query == "The flag of the Netherlands" and item.query in item.question
-    assert item.answers == ("red, white and red.",) and item.gold_passages == ("p2",)
-    with pytest.raises(InputError, match="clue 'j2' has no category"):
-        data.clue_items([Clue("j2", "It is red.", "Peru", ())])
+    assert QUESTION.query == QUESTION.question == "What is the capital of Peru?" and QUESTION.task == "open"
+    assert CLAIM.query == "The capital of Peru is Quito." and CLAIM.question.startswith(CLAIM.query)
+    assert (CLAIM.task, CLAIM.answers, data.claim_label(CLAIM)) == ("verification", ("false",), "refuted")
+    assert CLUE.query == "The flag of the Netherlands" and CLUE.query in CLUE.question
+    assert CLUE.answers == ("red, white and red.",) and CLUE.gold_passages == ("p2",)
+    assert (CLUE.task, CLUE.subject, data.written_text(CLUE)) == ("clue", "Netherlands", FLAG)
+    for text in ("It is red.", ": red"):
+        with pytest.raises(InputError, match="clue 'j2' has no category: write it as 'category: text'"):
+            clue_example("j2", text, "Peru", "Peru", ())
+    with pytest.raises(InputError, match="claim 'c1' has the answer 'no': use true, false, unknown"):
+        data.claim_label(replace(CLAIM, answers=("no",)))
+
+
+def test_answers_are_put_on_one_line_and_cut():
+    (whole,), (cut,) = data.trim_answers([QUESTION]), data.trim_answers([QUESTION], max_words=2)
+    assert whole == replace(QUESTION, answers=("Lima", "the city of Lima")) and cut.answers == ("Lima", "the city")
 
 
 LIMA = Passage(
@@ -32,25 +43,25 @@ LIMA = Passage(
 
 def test_a_statement_is_searched_and_written_but_not_shown():
     corpus = {"p1": LIMA, "p2": Passage("Chad", "Desert.")}
-    first, second = data.statement_items(corpus, 1.0, seed=0)
+    first, second = data.statement_examples(corpus, 1.0, seed=0)
     assert first.answers == (first.query,) == ("Peru: The capital is Lima, on the coast.",)
     assert second.answers == ("Peru: Its currency is the sol, used since 1991 in all of it.",)
     assert {first.gold_passages, second.gold_passages} == {("p1",)} and first.id != second.id
     ((prompt,),) = generation.passage_prompts([first], [["p2"]], corpus)
     assert prompt == "Background: Chad. Desert.\n\nStatement:"  # of the statement itself there is nothing
-    ((asked,),) = generation.passage_prompts(data.question_items([QUESTION]), [["p2"]], corpus)
+    ((asked,),) = generation.passage_prompts([QUESTION], [["p2"]], corpus)
     assert "Question:" in asked and "Statement:" not in asked
 
 
 def test_half_of_a_statement_s_words_are_not_searched():
-    items = data.statement_items({"p1": LIMA}, 0.5, seed=0)
-    for item, whole in zip(items, data.statement_items({"p1": LIMA}, 1.0, seed=0), strict=True):
+    items = data.statement_examples({"p1": LIMA}, 0.5, seed=0)
+    for item, whole in zip(items, data.statement_examples({"p1": LIMA}, 1.0, seed=0), strict=True):
         (answer,) = item.answers
         words, some = answer.split()[1:], item.query.split()[1:]
         assert answer == whole.query and item.query.startswith("Peru: ")
         assert len(some) == round(len(words) / 2) and iter_holds(words, some)
-    assert items == data.statement_items({"p1": LIMA}, 0.5, seed=0)
-    assert items != data.statement_items({"p1": LIMA}, 0.5, seed=1)
+    assert items == data.statement_examples({"p1": LIMA}, 0.5, seed=0)
+    assert items != data.statement_examples({"p1": LIMA}, 0.5, seed=1)
 
 
 def iter_holds(words, some):
@@ -69,12 +80,12 @@ def iter_holds(words, some):
 )
 def test_statements_that_cannot_be(corpus, kept, message):
     with pytest.raises(InputError, match=message):
-        data.statement_items(corpus, kept, 0)
+        data.statement_examples(corpus, kept, 0)
 
 
 def claims(n, split="test"):
     labels = ("supported", "refuted", "not_enough_information")
-    return [Claim(f"{split}{i}", f"claim {i}", labels[i % 3 if i < n // 2 else 0], (), split) for i in range(n)]
+    return [claim_example(f"{split}{i}", f"claim {i}", labels[i % 3 if i < n // 2 else 0], (), split) for i in range(n)]
 
 
 def test_draws_are_seeded_of_one_split_and_balanced():
@@ -82,12 +93,12 @@ def test_draws_are_seeded_of_one_split_and_balanced():
     assert data.sample(rows, 10, 1, "test") == data.sample(rows, 10, 1, "test") != data.sample(rows, 10, 2, "test")
     assert {row.split for row in data.sample(rows, None, 0, "train")} == {"train"}
     assert len(data.sample(rows, None, 0, "test")) == 60
-    balanced = data.sample(rows, 15, 0, "test", by="label")
-    assert [sum(row.label == label for row in balanced) for label in data.LABEL_ANSWERS] == [5, 5, 5]
+    balanced = data.sample(rows, 15, 0, "test", by=data.claim_label)
+    assert [sum(data.claim_label(row) == label for row in balanced) for label in data.LABEL_ANSWERS] == [5, 5, 5]
     # Of the 60, 10 each are refuted and without evidence: neither all nor many are more of the others than of these.
     for n in (None, 45):
-        balanced = data.sample(rows, n, 0, "test", by="label")
-        assert [sum(row.label == label for row in balanced) for label in data.LABEL_ANSWERS] == [10, 10, 10]
+        balanced = data.sample(rows, n, 0, "test", by=data.claim_label)
+        assert [sum(data.claim_label(row) == label for row in balanced) for label in data.LABEL_ANSWERS] == [10, 10, 10]
     with pytest.raises(InputError, match="no records in split 'dev'"):
         data.sample(rows, 5, 0, "dev")
 
@@ -95,7 +106,9 @@ def test_draws_are_seeded_of_one_split_and_balanced():
 def test_one_wording_of_each_fact():
     facts = [("a", ("Lima",)), ("a", ("Quito",)), ("b", ("Lima",))]
     questions = [
-        Question(f"{field}-{answers[0]}-{wording}", "", answers, ("p",), "fact", "test", field, wording)
+        question_example(
+            f"{field}-{answers[0]}-{wording}", "", answers, ("p",), "fact", "test", field, template=wording
+        )
         for field, answers in facts
         for wording in range(3)
     ]
@@ -103,12 +116,12 @@ def test_one_wording_of_each_fact():
     assert sorted((q.field, q.answers) for q in kept) == sorted(facts)
     assert data.one_per_fact(questions, 0) == kept
     assert len({q.template for seed in range(20) for q in data.one_per_fact(questions, seed)}) == 3
-    foreign = [Question(f"q{i}", "", ("Lima",), ("p",)) for i in range(4)]  # of which wordings are unknown
+    foreign = [question_example(f"q{i}", "", ("Lima",), ("p",)) for i in range(4)]  # of which wordings are unknown
     assert len(data.one_per_fact(foreign, 0)) == 4
 
 
 def test_batches_hold_one_task_each():
-    items = {"a": data.question_items([QUESTION] * 3), "b": data.claim_items(claims(5))}
+    items = {"a": [QUESTION] * 3, "b": claims(5)}
     mixed = data.task_batches(items, ("a", "b", "b"), 2, 6, seed=0)
     assert [item.id == "q1" for item in mixed] == [True] * 2 + [False] * 4 + [True] * 2 + [False] * 4
     of_b = [item.id for item in mixed if item.id != "q1"]
@@ -122,9 +135,9 @@ def test_batches_hold_one_task_each():
 
 def test_one_prompt_for_each_passage():
     corpus = {"p1": Passage("Peru", "Capital: Lima."), "p2": Passage("Chad", "Desert.")}
-    (row,) = generation.passage_prompts(data.question_items([QUESTION]), np.array([["p2", "p1"]]), corpus)
+    (row,) = generation.passage_prompts([QUESTION], np.array([["p2", "p1"]]), corpus)
     assert [("Desert." in row[0]), ("Capital: Lima." in row[1])] == [True, True]
-    assert all(QUESTION.text in prompt for prompt in row)
+    assert all(QUESTION.question in prompt for prompt in row)
 
 
 # Instruction tuning
@@ -135,11 +148,11 @@ LAND = {"p1": PEOPLE, "p2": SANDS}
 
 
 def asked(id_, text, answer, gold, field="capital", split="train"):
-    return Question(id_, text, (answer,), (gold,), "fact", split, field)
+    return question_example(id_, text, (answer,), (gold,), "fact", split, field)
 
 
 def test_one_instance_a_passage_and_one_task_a_batch():
-    items = {name: data.question_items([QUESTION] * 9) for name in ("questions", "reading", "closed-book")}
+    items = {name: [QUESTION] * 9 for name in ("questions", "reading", "closed-book")}
     rows = generation.instruction_batches(items, ("questions", "reading", "closed-book"), 2, 4, 3, seed=0)
     assert [(row.task, row.rank) for row in rows] == [
         *[("questions", rank) for _ in range(2) for rank in range(3)],
@@ -150,7 +163,7 @@ def test_one_instance_a_passage_and_one_task_a_batch():
 
 
 def test_the_same_instructions_with_and_without_retrieved_passages():
-    items = data.question_items([asked("q1", "What is the capital of Peru?", "Lima", "p1")])
+    items = [asked("q1", "What is the capital of Peru?", "Lima", "p1")]
     rows = [
         generation.Instance(task, items[0], rank) for task in ("questions", "reading", "closed-book") for rank in (0, 1)
     ]
@@ -189,12 +202,12 @@ def test_prompts_by_exact_string():
 
 
 def test_a_passage_teaches_by_its_two_ends():
-    (item,) = data.continuation_items(LAND, ["p1"], 25)
+    (item,) = data.continuation_examples(LAND, ["p1"], 25)
     assert (item.query, item.answers) == ("Capital: Lima. Currency: sol.", ("old capital was Cuzco.",))
-    (item,) = data.continuation_items(LAND, ["p1"], 2)
+    (item,) = data.continuation_examples(LAND, ["p1"], 2)
     assert (item.query, item.answers, item.gold_passages) == ("Capital: Lima.", ("was Cuzco.",), ())
     with pytest.raises(InputError, match="passage 'p3' is a single word"):
-        data.continuation_items({"p3": Passage("A", "word")}, ["p3"], 25)
+        data.continuation_examples({"p3": Passage("A", "word")}, ["p3"], 25)
 
 
 def test_a_mix_has_its_shares():
@@ -216,7 +229,7 @@ def test_planted_answers_and_options():
     pool = [lima, chad, sol]
     planted = data.counterfactual_passages([lima, sol, twice, lonely], LAND, pool, 0)
     assert planted == {"q1": (Passage("Peru", PEOPLE.text.replace("Lima", "N'Djamena")), "N'Djamena")}
-    second = Question("q6", "?", ("Lima", "Cuzco"), ("p1",), field="capital")  # its other answer would remain
+    second = question_example("q6", "?", ("Lima", "Cuzco"), ("p1",), field="capital")  # its other answer would remain
     assert data.counterfactual_passages([second], LAND, pool, 0) == {}
     assert data.answer_options([lima, sol], pool, 2, 0) == {"q1": ["Lima", "N'Djamena"]}
     # Whole words alone: "3" is no part of another number, nor of a decimal one.

@@ -59,6 +59,48 @@ def test_contains_exactly_asks_for_whole_words_letter_by_letter():
     assert not text.contains_exactly("in niger", "Niger") and not text.contains_exactly("C\u00f4te", "Cote")
 
 
+def test_pattern_of_whole_minds_case_and_the_rest_of_a_number():
+    assert text.pattern_of_whole("3").search("3, not 4") and text.pattern_of_whole("Man").search("Isle of Man.")
+    for longer in ("1,350", "1.3", "3.5", "13", "3rd"):
+        assert not text.pattern_of_whole("3").search(longer), longer
+    assert not text.pattern_of_whole("Man").search("Oman, man, Manx")
+    assert text.pattern_of_whole("a+b").sub("x", "a+b. aab") == "x. aab"
+
+
+def test_pattern_of_any_minds_letters_but_not_case():
+    words = text.pattern_of_any(["Niger", " St. Lucia "])
+    assert words.search("in NIGER,") and words.search("(st. lucia)") and words.search("3.niger")
+    assert not words.search("Nigeria") and not words.search("St Lucia") and not words.search("niger_1")
+
+
+def test_contains_any_compares_as_contains_words():
+    padded = {text.padded_words(name) for name in ("C\u00f4te d'Ivoire", "Niger")}
+    assert text.contains_any("to COTE D\u2019IVOIRE.", padded) and not text.contains_any("Nigeria", padded)
+    assert not text.contains_any("anything", ())
+
+
+def test_sentences_before_capitals_minds_no_abbreviation():
+    written = "By St. Olaf. then? No; yes! \u00c9tat. It"
+    assert text.sentences_before_capitals(written) == ["By St.", "Olaf. then?", "No; yes! \u00c9tat.", "It"]
+
+
+@pytest.mark.parametrize(
+    ("word", "following", "ends"),
+    [
+        ("end.", "The", True),
+        ("end.\u201d)", "2", True),
+        ("\u7d42\u3002", "\u6b21", True),
+        ("end.", "then", False),
+        ("end;", "The", False),
+        ("Dr.", "Who", False),
+        ("(U.S.", "Army", False),
+        ("J.", "Smith", False),
+    ],
+)
+def test_where_a_sentence_of_running_text_ends(word, following, ends):
+    assert text.ends_sentence(word, following) is ends
+
+
 def test_slugify():
     assert text.slugify("Cote d'Ivoire") == "cote-divoire"
     assert (

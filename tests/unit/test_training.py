@@ -27,7 +27,7 @@ from nbutils.training import settings as settings_module
 FACTS = {"Chad": "French", "Peru": "sol", "France": "Paris", "Japan": "yen", "Russia": "area", "Faust": "Goethe"}
 CORPUS = {f"p{i}": Passage(title, f"Its largest {word}.") for i, (title, word) in enumerate(FACTS.items())}
 EXAMPLES = [
-    Example(id, f"{title}?", "What is it?", (word,), (id,))
+    Example(id, "fact", f"{title}?", "What is it?", (word,), (id,))
     for id, (title, word) in zip(CORPUS, FACTS.items(), strict=True)
 ]
 PROMPTS = [generation.build_prompt("What is it?", passage) for passage in CORPUS.values()]
@@ -746,7 +746,7 @@ def test_bart_and_dpr_on_records_as_the_hub_has_them(tmp_path, bart, train):
         datasets.Dataset.from_list(rows).to_parquet(tmp_path / name / "train.parquet")
     questions = data.load_questions(str(tmp_path / "questions"), "train")
     corpus = data.load_corpus(str(tmp_path / "wiki"))
-    examples = [Example(question.id, question.text, question.text, question.answers[:1], ()) for question in questions]
+    examples = [dataclasses.replace(question, answers=question.answers[:1], gold_passages=()) for question in questions]
     assert len(examples) >= 5 and [*corpus.values()] == [*CORPUS.values()]
     passages = load(models.load_encoder, checkpoints.dpr(tmp_path / "context", "context"))
     questions = load(models.load_encoder, checkpoints.dpr(tmp_path / "question", "question", seed=1))
@@ -793,7 +793,7 @@ SOME = np.array([[*CORPUS][:3]] * len(EXAMPLES))
     ("options", "message"),
     [
         ({"examples": []}, "nothing to train on: the list of examples is empty"),
-        ({"examples": [EXAMPLES[0], Example("q", "q", "q", (" \n",), ())]}, "answer number 1 is empty"),
+        ({"examples": [EXAMPLES[0], Example("q", "fact", "q", "q", (" \n",), ())]}, "answer number 1 is empty"),
         ({"marginalization": "passage"}, "marginalization 'passage' is unknown: use one of sequence, token"),
         ({"temperature": 0.0}, "temperature = 0.0: give a number above 0"),
         ({"temperature": float("nan")}, "temperature = nan"),

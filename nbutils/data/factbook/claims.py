@@ -5,11 +5,12 @@ from nbutils.data.factbook.facts import Facts, clue_sentences
 from nbutils.data.factbook.hashing import hash_fraction
 from nbutils.data.factbook.questions import fill_template, gold_passages
 from nbutils.data.factbook.tables import Field, load_tables
-from nbutils.data.schema import Claim, Clue, Passage
+from nbutils.data.schema import Example, Passage
+from nbutils.data.tasks import claim_example, clue_example
 from nbutils.text import contains_words, normalize, padded_words
 
 
-def country_claims(country: Country, corpus: dict[str, Passage], facts: Facts) -> list[Claim]:
+def country_claims(country: Country, corpus: dict[str, Passage], facts: Facts) -> list[Example]:
     """A supported and a refuted claim for each value; both undecidable where the corpus does not hold it."""
     made = []
     for row in load_tables().fields:
@@ -26,7 +27,8 @@ def country_claims(country: Country, corpus: dict[str, Passage], facts: Facts) -
             if value:
                 tag = f"undecided-{i}" if row.leaf in country.withheld else label
                 text = fill_template(row.claim, country, value)
-                made.append(Claim(f"{country.slug}-{row.key}-{tag}", text, label, gold, country.split, row.key))
+                id = f"{country.slug}-{row.key}-{tag}"
+                made.append(claim_example(id, text, label, gold, country.split, row.key, country.title))
     return made
 
 
@@ -56,7 +58,7 @@ def _swapped(country: Country, row: Field, facts: Facts) -> str:
     return ""
 
 
-def country_clues(country: Country, corpus: dict[str, Passage], facts: Facts) -> list[Clue]:
+def country_clues(country: Country, corpus: dict[str, Passage], facts: Facts) -> list[Example]:
     """Clues to one country: what one sentence of its entry says of its name, capital, flag, geography or anthem."""
     made = []
     for leaf, opening in load_tables().clues.items():
@@ -69,6 +71,7 @@ def country_clues(country: Country, corpus: dict[str, Passage], facts: Facts) ->
             gold = tuple(id for id in country.holders[leaf] if sentence in corpus[id].text)
             text = f"{opening.format(place=country.place)}: {sentence}."
             if gold and len(text.split()) <= 40:
-                made.append(Clue(f"{country.slug}-clue-{leaf}-{number}", text, country.title, gold, country.split))
+                id = f"{country.slug}-clue-{leaf}-{number}"
+                made.append(clue_example(id, text, country.title, country.named, gold, country.split))
                 number += 1
     return made

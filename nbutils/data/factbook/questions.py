@@ -5,7 +5,8 @@ import re
 from nbutils.data.factbook.country import Country, with_article
 from nbutils.data.factbook.facts import Facts, identifying_value
 from nbutils.data.factbook.tables import load_tables
-from nbutils.data.schema import Passage, Question
+from nbutils.data.schema import Example, Passage
+from nbutils.data.tasks import question_example
 from nbutils.text import contains_exactly, contains_words, sentences
 
 
@@ -45,13 +46,14 @@ def _wordings(country: Country, templates: tuple[str, ...]) -> list[tuple[int, s
     return [(i, text, i == last) for i, text in enumerate(templates) if i < last or country.split == "test"]
 
 
-def country_questions(country: Country, corpus: dict[str, Passage], facts: Facts) -> list[Question]:
+def country_questions(country: Country, corpus: dict[str, Passage], facts: Facts) -> list[Example]:
     """The fact, long-form and reverse questions about one country."""
     made = []
     for row in load_tables().fields:
         answers = country.answers.get(row.key)
         if not answers or row.leaf in country.withheld:
             continue
+        about = country.split, row.key, country.title
         if row.long_form:
             gold = _long_gold(country, row.leaf, answers[0], corpus)
         else:
@@ -62,7 +64,7 @@ def country_questions(country: Country, corpus: dict[str, Passage], facts: Facts
             for i, template, held_out in _wordings(country, row.questions):
                 text = fill_template(template, country)
                 id = f"{country.slug}-{row.key}-{i}"
-                made.append(Question(id, text, answers, gold, kind, country.split, row.key, i, held_out))
+                made.append(question_example(id, text, answers, gold, kind, *about, i, held_out))
         value = identifying_value(country, row, facts) if row.reverse else ""
         if value:
             gold = gold_passages(country, row.leaf, value, corpus)
@@ -70,11 +72,11 @@ def country_questions(country: Country, corpus: dict[str, Passage], facts: Facts
                 text = fill_template(template, country, value)
                 id = f"{country.slug}-{row.key}-reverse-{i}"
                 names = (country.title, *country.aliases)
-                made.append(Question(id, text, names, gold, "reverse", country.split, row.key, i, held_out))
+                made.append(question_example(id, text, names, gold, "reverse", *about, i, held_out))
     return made
 
 
-def multi_hop_questions(country: Country, corpus: dict[str, Passage], facts: Facts) -> list[Question]:
+def multi_hop_questions(country: Country, corpus: dict[str, Passage], facts: Facts) -> list[Example]:
     """Questions about one country that is named only by a value in another passage than the answer."""
     made = []
     tables = load_tables()
@@ -99,6 +101,7 @@ def multi_hop_questions(country: Country, corpus: dict[str, Passage], facts: Fac
             text = fill_template(question, country, named=bridged if wording == phrase else f"that {country.place}")
             text = text if wording == phrase else f"{bridged} {text}"
             name = f"{bridge_key}-{target_key}"
+            about = country.split, name, country.title
             id = f"{country.slug}-hop-{name}-{i}"
-            made.append(Question(id, text, answers, gold, "multi_hop", country.split, name, i, held_out))
+            made.append(question_example(id, text, answers, gold, "multi_hop", *about, i, held_out))
     return made
