@@ -38,7 +38,7 @@ def check_smoke(slug, folder, figures, too_few=()):
     `too_few` names claims that may be missing: those over a kind of question of which smoke may have less than two.
     """
     found = results(slug, folder)
-    expected = {id_ for id_ in claims.load_claims() if id_.startswith(slug[:3].replace("_", "."))}
+    expected = {id_ for id_ in record.load_claims() if id_.startswith(slug[:3].replace("_", "."))}
     assert expected - {*too_few} <= found["claims"].keys() <= expected
     assert all(outcome["verdict"] == claims.NOT_TESTED for outcome in found["claims"].values())
     assert found["figures"].keys() == set(figures)
