@@ -131,7 +131,9 @@ paper:
 
 
 def test_papers_values_are_read_once_for_claims_and_figures(project, write_claims, load):
-    text = GOOD.replace("BM25 59.1, DPR 78.4 [M]", "EM {main/EM/RAG-Token} to {main/EM/RAG} [S], F1 {main/F1/95/5 mix} [2]")
+    text = GOOD.replace(
+        "BM25 59.1, DPR 78.4 [M]", "EM {main/EM/RAG-Token} to {main/EM/RAG} [S], F1 {main/F1/95/5 mix} [2]"
+    )
     (claim,) = load(PAPER + text).values()  # the papers' values are no claim
     assert claim["paper_values"] == "EM 44.0 to 44.5 [S], F1 57 [2]"  # as the file has it
     write_claims("")
