@@ -20,7 +20,7 @@ STD = 0.25
 BYTE_LEVEL_SPECIALS = ["<pad>", "<s>", "</s>"]
 
 
-def minilm(folder: Path, pooling: str | None = "mean", normalise: bool = True, seed: int = 0) -> str:
+def minilm(folder: Path, pooling: str | None = "mean", normalize: bool = True, seed: int = 0) -> str:
     """A BERT encoder with the `modules.json` of sentence-transformers; none at all for `pooling=None`."""
     from transformers import BertConfig, BertModel
 
@@ -29,7 +29,7 @@ def minilm(folder: Path, pooling: str | None = "mean", normalise: bool = True, s
     _save(BertModel, config, folder, seed)
     if pooling is None:
         return str(folder)
-    kinds = ["Transformer", "Pooling", *(["Normalize"] if normalise else [])]
+    kinds = ["Transformer", "Pooling", *(["Normalize"] if normalize else [])]
     paths = ["", "1_Pooling", "2_Normalize"]
     modules = [
         {"idx": index, "name": str(index), "path": path, "type": f"sentence_transformers.models.{kind}"}

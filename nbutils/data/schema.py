@@ -73,6 +73,11 @@ def content_sha256(dataset: Dataset) -> str:
     return _content_sha256(dataset.corpus, dataset.questions, dataset.claims, dataset.clues)
 
 
+def corpus_sha256(corpus: dict[str, Passage]) -> str:
+    """Hex digest of the ids, titles and texts of all passages, in order."""
+    return _content_sha256(corpus, [], [], [])
+
+
 def _content_sha256(
     corpus: dict[str, Passage], questions: list[Question], claims: list[Claim], clues: list[Clue]
 ) -> str:

@@ -6,7 +6,7 @@ from nbutils.errors import InputError
 from nbutils.generation.compiled import call_compiled
 from nbutils.generation.decoding import GENERATION_TOKENS
 from nbutils.generation.prefix import Prefix, copy_cache, decode_step, gather, next_logits
-from nbutils.generation.scoring import pad
+from nbutils.generation.scoring import pad, require_length
 from nbutils.models import Generator, batches_by_length
 
 LOGITS = 2**26  # numbers in one matrix of logits: 256 MB in float32
@@ -89,8 +89,8 @@ def _token_logprobs(generator: Generator, features, rows, tokens):
         logits = next_logits(generator, features[start : start + step])
         inside = (rows >= start) & (rows < start + step)
         chosen = rows[inside] - start
-        normaliser = call_compiled(generator, _normalizer, logits)
-        logprobs[inside] = logits[chosen, tokens[inside]].float() - normaliser[chosen]
+        normalizer = call_compiled(generator, _normalizer, logits)
+        logprobs[inside] = logits[chosen, tokens[inside]].float() - normalizer[chosen]
     return logprobs
 
 
@@ -107,12 +107,7 @@ def tokenize_prompts(generator: Generator, prompts: list[list[str]], max_new_tok
     flat = generator.tokenizer([prompt for row in prompts for prompt in row])["input_ids"]
     if not all(flat):
         raise InputError(f"prompt number {flat.index([])} is empty: there is nothing to continue")
-    longest = max(map(len, flat))
-    # An encoder and a decoder count separately.
-    longest = max(longest, max_new_tokens) if generator.seq2seq else longest + max_new_tokens
-    limit = getattr(generator.model.config, "max_position_embeddings", None)
-    if limit is not None and longest > limit:
-        raise InputError(f"a prompt with its answer takes {longest} tokens, {generator.name} has {limit}: shorten it")
+    require_length(generator, [len(ids) for ids in flat], max_new_tokens)
     rest = iter(flat)
     return [[next(rest) for _ in row] for row in prompts]
 

@@ -4,7 +4,7 @@ import functools
 
 from nbutils import cache
 from nbutils.errors import InputError
-from nbutils.generation.scoring import fingerprint, max_positions, pad
+from nbutils.generation.scoring import fingerprint, pad, require_length
 from nbutils.models import Generator, batches_by_length
 from nbutils.progress import progress_bar
 
@@ -31,11 +31,7 @@ def _generate(generator: Generator, prompts: list[str], max_new_tokens: int, n_b
     ends = [tokenizer.eos_token_id, *([] if generator.seq2seq else newline_tokens(tokenizer))]
     texts = [""] * len(prompts)
     lengths = [len(ids) + max_new_tokens for ids in prompt_ids]
-    # An encoder and a decoder count separately.
-    longest = max(max(map(len, prompt_ids)), max_new_tokens) if generator.seq2seq else max(lengths)
-    limit = max_positions(generator)
-    if limit is not None and longest > limit:
-        raise InputError(f"a prompt with its answer takes {longest} tokens, {generator.name} has {limit}: shorten it")
+    require_length(generator, [len(ids) for ids in prompt_ids], max_new_tokens)
     with (
         torch.inference_mode(),
         torch.compiler.set_stance("force_eager"),  # growing caches would recompile at every step

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nbutils.generation.compiled import COMPILE_FROM_TOKENS, COMPILED_BATCH_STEP, compile_layers, is_compiled
-from nbutils.generation.scoring import pad
+from nbutils.generation.scoring import logits_of, pad
 from nbutils.models import Generator, batches_by_length
 
 READING_TOKENS = 4096  # prompt tokens that compiled layers read at once
@@ -160,13 +160,7 @@ def decode_step(generator: Generator, read: Prefix, tokens, visible=None):
 
 def next_logits(generator: Generator, features):
     """Logits (N, V) of features (N, .). Of a matrix, not of (R, t, .): in bfloat16 that copies the head."""
-    import torch
-
-    if generator.seq2seq:
-        return features
-    logits = generator.model.get_output_embeddings()(features)
-    cap = getattr(generator.model.config, "final_logit_softcapping", None)
-    return logits if cap is None else cap * torch.tanh(logits / cap)
+    return features if generator.seq2seq else logits_of(generator.model, features)
 
 
 def copy_cache(read: Prefix) -> Prefix:

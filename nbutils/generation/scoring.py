@@ -16,7 +16,7 @@ def answer_logprobs(generator: Generator, prompts: list[str], answers: list[str]
     """log p(y_t | prompt, y_<t) in nats for each token of each answer: a list of (T_i,) arrays.
 
     The answer ends as it does in a prompt's examples (a blank line for decoder-only models, end of sequence for
-    sequence-to-sequence ones), so that an answer is not favoured for being the beginning of a longer one.
+    sequence-to-sequence ones), so that an answer is not favored for being the beginning of a longer one.
     Logits are computed at answer positions only. Results are kept by content, see `generate`.
     Raises InputError for an empty answer or a prompt that does not fit.
     """
@@ -72,10 +72,17 @@ def batch_logprobs(generator: Generator, prompt_ids: list[list[int]], answer_ids
         hidden = model.get_decoder()(input_ids=inputs, use_cache=False).last_hidden_state
         rows = [row for row, ids in enumerate(answer_ids) for _ in ids]
         columns = [len(p) - 1 + t for p, a in zip(prompt_ids, answer_ids, strict=True) for t in range(len(a))]
-        logits = model.get_output_embeddings()(hidden[rows, columns])  # (sum T_i, D) -> (sum T_i, V)
-        cap = getattr(model.config, "final_logit_softcapping", None)
-        logits = logits if cap is None else cap * torch.tanh(logits / cap)
+        logits = logits_of(model, hidden[rows, columns])  # (sum T_i, D) -> (sum T_i, V)
     return call_compiled(generator, _label_logprobs, logits, labels)
+
+
+def logits_of(model, hidden):
+    """Logits (N, V) of hidden states (N, D) by the output layer of a decoder-only model, and its soft cap if any."""
+    import torch
+
+    logits = model.get_output_embeddings()(hidden)
+    cap = getattr(model.config, "final_logit_softcapping", None)
+    return logits if cap is None else cap * torch.tanh(logits / cap)
 
 
 def _label_logprobs(logits, labels):
@@ -89,7 +96,7 @@ def tokenize_pairs(
 ) -> tuple[list[list[int]], list[list[int]]]:
     """Token ids of prompts and of answers, each answer with its ending token.
 
-    Decoder-only: the answer is tokenised as it would be generated, after a space, and ends with a blank line.
+    Decoder-only: the answer is tokenized as it would be generated, after a space, and ends with a blank line.
     """
     tokenizer = generator.tokenizer
     prompt_ids = tokenizer(prompts)["input_ids"]
@@ -99,10 +106,7 @@ def tokenize_pairs(
         answer_ids = tokenizer([f" {answer}{ANSWER_END}" for answer in answers], add_special_tokens=False)["input_ids"]
     if not all(prompt_ids):
         raise InputError(f"prompt number {prompt_ids.index([])} is empty: there is nothing to continue")
-    limit = max_positions(generator)
-    longest = max(len(p) + len(a) for p, a in zip(prompt_ids, answer_ids, strict=True))
-    if limit is not None and longest > limit:
-        raise InputError(f"a prompt with its answer has {longest} tokens, {generator.name} takes {limit}: shorten it")
+    require_length(generator, [len(p) + len(a) for p, a in zip(prompt_ids, answer_ids, strict=True)])
     return prompt_ids, answer_ids
 
 
@@ -131,8 +135,13 @@ def fingerprint(generator: Generator) -> str:
     return f"{generator.sha256} {model.dtype} quantized={quantized} {model.device.type} {libraries}"
 
 
-def max_positions(generator: Generator) -> int | None:
-    return getattr(generator.model.config, "max_position_embeddings", None)
+def require_length(generator: Generator, lengths: list[int], max_new_tokens: int = 0) -> None:
+    """InputError where a text of so many tokens, with those to be generated, has more than the model has positions."""
+    limit = getattr(generator.model.config, "max_position_embeddings", None)
+    # An encoder and a decoder count separately.
+    longest = max(*lengths, max_new_tokens) if generator.seq2seq else max(lengths) + max_new_tokens
+    if limit is not None and longest > limit:
+        raise InputError(f"a prompt with its answer takes {longest} tokens, {generator.name} has {limit}: shorten it")
 
 
 def _require_pairs(prompts: list[str], answers: list[str]) -> None:

@@ -1,4 +1,8 @@
-"""Scores of rankings: by ir_measures, recall at every k, and top-k accuracy."""
+"""Scores of rankings. Any measure of ir_measures: `retrieval_scores`; beside it recall at every k, and top-k accuracy.
+
+`retrieval_scores` is the way for every measure that has a name ("R@20", "RR@10", "nDCG@10"). `recall_curve` is its R@k,
+to the digit, for a hundred k at once and straight from the ids that a search returns; top-k accuracy needs the texts.
+"""
 
 import functools
 import unicodedata
@@ -72,7 +76,7 @@ def _ranks(question: str, ranking: Mapping[str, float] | Sequence[str]) -> dict[
 def recall_curve(
     ids: Sequence[Sequence[Hashable]] | np.ndarray, gold: Sequence[Collection[Hashable]], ks: Sequence[int]
 ) -> np.ndarray:
-    """recall_at_k = |top k and gold| / |gold| of each question at each k: (n_questions, len(ks)).
+    """R@k of ir_measures = |top k and gold| / |gold| of each question at each k: (n_questions, len(ks)).
 
     `ids[i]` are the passage ids retrieved for question i, best first; `gold[i]` its gold passages. A ranking may be
     shorter than k (the retriever found no more), but not every one: then k is deeper than what was retrieved.
@@ -106,7 +110,7 @@ def topk_accuracy(
     """
     ranked = _rankings(ids, ks)
     check_answers([""] * len(ranked), answers)
-    padded: dict[Hashable, str] = {}  # each passage is normalised once, however many questions retrieve it
+    padded: dict[Hashable, str] = {}  # each passage is normalized once, however many questions retrieve it
     found = np.zeros((len(ranked), max(ks)), dtype=bool)
     for i, (row, accepted) in enumerate(zip(ranked, answers, strict=True)):
         needles = [_padded_tokens(answer) for answer in accepted]

@@ -1,16 +1,17 @@
 """Encoders and generators: loaded by name, and texts made into vectors."""
 
 from nbutils.models.embedded import GEMMA_SHA256, MINILM_SHA256
+from nbutils.models.encoder import Encoder, embedding_dim, encoder_fingerprint
 from nbutils.models.encoding import (
     SHARD_SIZE,
     batches_by_length,
     embed,
-    embedding_dim,
     encode,
     encode_shard,
     encode_with_dropout,
     encoding_key,
     shard_label,
 )
-from nbutils.models.load import Encoder, Generator, checkpoint_folder, load_encoder, load_generator
+from nbutils.models.generator import Generator
+from nbutils.models.load import checkpoint_folder, load_encoder, load_generator
 from nbutils.models.runtime import pick_device, pick_dtype, quiet_transformers

@@ -81,7 +81,7 @@ def _convert_gemma(folder: Path) -> None:
     with quiet_transformers():
         tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=gguf.name)
         model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=gguf.name, dtype=torch.float32)
-        # The loaded model is marked as quantised and refuses to be saved: its weights go into a fresh one.
+        # The loaded model is marked as quantized and refuses to be saved: its weights go into a fresh one.
         config = model.config
         del config.quantization_config
         fresh = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)

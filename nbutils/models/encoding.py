@@ -8,18 +8,12 @@ import numpy as np
 
 from nbutils import cache
 from nbutils.errors import InputError
-from nbutils.models.load import Encoder
+from nbutils.models.encoder import Encoder, encoder_fingerprint
 from nbutils.progress import progress_bar
 
 SHARD_SIZE = 65_536  # texts that are encoded, kept and added to an index at a time: 0.2 GB at 768 numbers
 BATCH_TOKENS = 4096  # padded tokens a batch: larger ones fall out of a processor's caches and are slower
 GPU_BATCH_TOKENS = 32_768  # smaller ones leave a GPU waiting for Python
-
-
-def embedding_dim(encoder: Encoder) -> int:
-    """D: how many numbers the vectors of `encoder` have."""
-    config = encoder.model.config
-    return getattr(config, "projection_dim", 0) or config.hidden_size
 
 
 def encode(encoder: Encoder, texts: list[str], label: str = "texts") -> np.ndarray:
@@ -53,9 +47,7 @@ def encode_shard(encoder: Encoder, texts: list[str], label: str) -> np.ndarray:
 
 def encoding_key(encoder: Encoder, texts: list[str]) -> str:
     """Digest of all that the vectors depend on, the code included."""
-    parameter = next(encoder.model.parameters())
-    settings = f"{parameter.dtype} {parameter.device.type} {encoder.pooling} {encoder.normalise} {encoder.max_length}"
-    return cache.key(_encode, encoder.sha256, settings, *texts)
+    return cache.key(_encode, encoder_fingerprint(encoder), *texts)
 
 
 def shard_label(label: str, start: int, n: int) -> str:
@@ -81,7 +73,7 @@ def _encode(encoder: Encoder, texts: list[str], label: str) -> np.ndarray:
 
 
 def embed(encoder: Encoder, token_ids: list[list[int]]):
-    """Vectors (B, D) of one batch of tokenised texts, as a tensor that gradients flow through."""
+    """Vectors (B, D) of one batch of tokenized texts, as a tensor that gradients flow through."""
     import torch
 
     device = encoder.model.device
@@ -94,7 +86,7 @@ def embed(encoder: Encoder, token_ids: list[list[int]]):
     else:
         mask = batch["attention_mask"].unsqueeze(-1)  # (B, T, 1)
         pooled = (output.last_hidden_state.float() * mask).sum(1) / mask.sum(1)
-    return torch.nn.functional.normalize(pooled.float(), dim=-1) if encoder.normalise else pooled
+    return torch.nn.functional.normalize(pooled.float(), dim=-1) if encoder.normalize else pooled
 
 
 def batches_by_length(lengths: list[int], batch_tokens: int) -> Iterator[list[int]]:

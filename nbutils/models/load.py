@@ -1,7 +1,6 @@
 """Encoders and generators by name: embedded ones, a local folder, or a hub id; checksums, dtype, device, 4-bit."""
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,39 +15,16 @@ from nbutils.models.embedded import (
     gemma_folder,
     minilm_folder,
 )
-from nbutils.models.runtime import keep_freed_memory, pick_device, pick_dtype, quiet_transformers
-
-
-@dataclass(frozen=True)
-class Encoder:
-    """A text encoder: hidden states of `model` pooled to one vector of D numbers."""
-
-    name: str
-    sha256: str
-    model: Any
-    tokenizer: Any
-    pooling: str  # mean (over tokens) | cls (first token) | pooler (the model's own output, as in DPR)
-    normalise: bool  # True: unit vectors, so that inner products are cosines
-    max_length: int  # tokens, special ones included
-    title_separator: str = ". "  # between a passage's title and its text, as the checkpoint was trained
-
-
-@dataclass(frozen=True)
-class Generator:
-    """A language model with its tokenizer, decoder-only or sequence-to-sequence."""
-
-    name: str
-    sha256: str
-    model: Any
-    tokenizer: Any
-    seq2seq: bool
+from nbutils.models.encoder import Encoder
+from nbutils.models.generator import Generator
+from nbutils.models.runtime import feed_head_in_one_piece, pick_device, pick_dtype, prepare, quiet_transformers
 
 
 def load_encoder(name: str, max_length: int | None = None) -> Encoder:
     """The encoder called `name`: `minilm`, a local folder, or a hub id (`owner/model`, `owner/model@revision`).
 
     Pooling is what the checkpoint says (`modules.json` of sentence-transformers, or DPR's own output); mean pooling
-    without normalisation where it says nothing, which is Contriever's convention. DPR's passage encoder reads title
+    without normalization where it says nothing, which is Contriever's convention. DPR's passage encoder reads title
     and text as a pair, "title [SEP] text".
     `max_length` in tokens; left out, DPR's own 256 for its two encoders and 128 for the others.
     """
@@ -60,12 +36,11 @@ def load_encoder(name: str, max_length: int | None = None) -> Encoder:
     loader = getattr(transformers, architecture) if is_dpr else transformers.AutoModel
     device = pick_device()
     model = _load_model(loader, folder, device, pick_dtype(device))
-    pooling, normalise = _pooling(folder, architecture)
+    pooling, normalize = _pooling(folder, architecture)
     tokenizer = _with_padding(_load_tokenizer(folder))
     separator = f" {tokenizer.sep_token} " if architecture == "DPRContextEncoder" else Encoder.title_separator
-    return Encoder(
-        name, sha256, model, tokenizer, pooling, normalise, max_length or (256 if is_dpr else 128), separator
-    )
+    max_length = max_length or (256 if is_dpr else 128)
+    return Encoder(name, sha256, model, tokenizer, pooling, normalize, max_length, separator)
 
 
 def load_generator(name: str, quantize: str | None = None) -> Generator:
@@ -73,12 +48,9 @@ def load_generator(name: str, quantize: str | None = None) -> Generator:
 
     `quantize="nf4"` loads the weights in 4 bits through bitsandbytes, on a CPU too.
     """
-    import torch
     import transformers
     from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
-    # One compiled layer serves every model, attention and batch of a notebook: more variants than the default of 8.
-    torch._dynamo.config.recompile_limit = 64
     if quantize not in (None, "nf4"):
         raise InputError(f"quantize={quantize!r} is unknown: use 'nf4' or leave it out")
     folder, sha256 = _checkpoint(name)
@@ -95,7 +67,7 @@ def load_generator(name: str, quantize: str | None = None) -> Generator:
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype
         )
     model = _load_model(loader, folder, device, dtype, four_bit)
-    model.get_output_embeddings().register_forward_pre_hook(_contiguous)
+    feed_head_in_one_piece(model)
     # A checkpoint's own habits (bart-large: beams, no repeated trigram) would turn "greedy" into something else.
     names = ("bos", "eos", "pad", "decoder_start", "forced_bos", "forced_eos")  # these belong to its format
     kept = {f"{name}_token_id": getattr(model.generation_config, f"{name}_token_id") for name in names}
@@ -104,15 +76,6 @@ def load_generator(name: str, quantize: str | None = None) -> Generator:
     if tokenizer.eos_token_id is None:
         raise InputError(f"{name}: its tokenizer names no token that ends a text (eos_token): name it in its files")
     return Generator(name, sha256, model, tokenizer, seq2seq)
-
-
-def _contiguous(head, inputs: tuple):
-    """What enters the output layer, in one piece.
-
-    Generation gives it the last position of each prompt, a slice of three dimensions. On a CPU, if the head needs no
-    gradient, torch copies a head of 262,144 rows for every prompt then: minutes instead of seconds a batch.
-    """
-    return (inputs[0].contiguous(), *inputs[1:])
 
 
 def checkpoint_folder(name: str) -> Path:
@@ -218,6 +181,7 @@ def _load_model(loader, folder: Path, device: str, dtype, quantization_config=No
     """The checkpoint in `folder`, in evaluation mode (dropout off), on `device`."""
     from safetensors import SafetensorError
 
+    prepare(device)
     options = {} if quantization_config is None else {"quantization_config": quantization_config}
     try:
         with quiet_transformers():
@@ -229,6 +193,4 @@ def _load_model(loader, folder: Path, device: str, dtype, quantization_config=No
         raise InputError(f"{folder.name} cannot be loaded ({first_line}): download or convert it again") from error
     if quantization_config is None:
         model = model.to(device)
-    if device == "cpu":
-        keep_freed_memory()
     return model.eval()

@@ -30,7 +30,21 @@ def multiplies_bfloat16(capabilities) -> bool:
     return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "amx_tile", "bf16"))
 
 
-def keep_freed_memory() -> None:
+def prepare(device: str) -> None:
+    """Set the switches that hold for the whole process, as every loader does first; no matter how often.
+
+    torch: how many variants of a compiled function it keeps. On a CPU: freed memory stays with the process. No number
+    depends on either.
+    """
+    import torch
+
+    # One compiled layer serves every model, attention and batch of a notebook: more variants than the default of 8.
+    torch._dynamo.config.recompile_limit = 64
+    if device == "cpu":
+        _keep_freed_memory()
+
+
+def _keep_freed_memory() -> None:
     """Let this process reuse the memory that tensors free (glibc; elsewhere nothing happens).
 
     glibc gives every large block back to the system and asks for it again, page by page, at the next operation: a
@@ -43,6 +57,19 @@ def keep_freed_memory() -> None:
     trim_threshold, mmap_max = -1, -4  # M_TRIM_THRESHOLD, M_MMAP_MAX of malloc.h
     mallopt(mmap_max, 0)
     mallopt(trim_threshold, 2**31 - 1)
+
+
+def feed_head_in_one_piece(model) -> None:
+    """Have the output layer of `model`, a generator's, get what enters it in one piece.
+
+    Generation gives it the last position of each prompt, a slice of three dimensions. On a CPU, if the head needs no
+    gradient, torch copies a head of 262,144 rows for every prompt then: minutes instead of seconds a batch.
+    """
+    model.get_output_embeddings().register_forward_pre_hook(_contiguous)
+
+
+def _contiguous(head, inputs: tuple):
+    return (inputs[0].contiguous(), *inputs[1:])
 
 
 @contextmanager

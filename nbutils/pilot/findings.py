@@ -116,12 +116,13 @@ def _train(
     passage_encoder = models.load_encoder(sources.passage_encoder)
     flops.shape_of(encoder.model.config)
     done("models loaded")
-    index = retrieval.build_dense(passage_encoder, corpus, sources.index, sources.search_effort, seed)
+    index = retrieval.build_dense(passage_encoder, corpus, sources.index, sources.search_parameters, seed)
     done(f"{len(corpus):,} passages indexed")
     n_docs, n_candidates = (min(n, len(corpus)) for n in (preset.n_docs, preset.n_candidates))
     closed_book, _ = trainings.train_closed_book(generator, items, preset.sft, seed)
     done(f"fine-tuned on {len(items)} questions")
-    ids = retrieval.search_dense(index, encoder, [item.query for item in items], n_docs)[0].tolist()
+    retriever = retrieval.DenseRetriever(index, encoder)
+    ids = retrieval.search(retriever, [item.query for item in items], n_docs)[0].tolist()
     reading, _ = trainings.train_with_passages(generator, items, ids, corpus, preset.sft, seed)
     done("fine-tuned on the same with passages")
     tuned = encoder
@@ -168,8 +169,8 @@ def _scores(metric: str, items: Sequence[Example], answers: Mapping[str, Answers
     accepted, corpus = [item.answers for item in items], shared.corpus
     # A closed-book answer is given a source too: what the frozen retriever finds for the question.
     queries = [item.query for item in items]
-    frozen = shared.question_encoders["frozen"]
-    shown = retrieval.search_dense(shared.index, frozen, queries, shared.n_docs)[0].tolist()
+    frozen = retrieval.DenseRetriever(shared.index, shared.question_encoders["frozen"])
+    shown = retrieval.search(frozen, queries, shared.n_docs)[0].tolist()
     scores: dict[str, dict[str, np.ndarray]] = {"right": {}, "in its source": {}, "tokens": {}}
     for system, of_system in answers.items():
         scores["right"][system] = metrics.answer_scores(metric, of_system.texts, accepted)

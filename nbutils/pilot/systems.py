@@ -77,7 +77,9 @@ def answer(
     encoders = dict.fromkeys(SYSTEMS[system][1] for system in systems if SYSTEMS[system][1])
     queries = [item.query for item in items]
     found = {
-        name: retrieval.search_dense(shared.index, shared.question_encoders[name], queries, shared.n_docs)
+        name: retrieval.search(
+            retrieval.DenseRetriever(shared.index, shared.question_encoders[name]), queries, shared.n_docs
+        )
         for name in encoders
     }
     answers = {}

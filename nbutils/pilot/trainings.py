@@ -57,7 +57,7 @@ def train_retriever(
     R-ft of Lin et al. 2023, section 2.4, on the same questions as the other systems.
     """
     queries = [item.query for item in items]
-    candidates = retrieval.search_dense(index, encoder, queries, n_candidates)[0]
+    candidates = retrieval.search(retrieval.DenseRetriever(index, encoder), queries, n_candidates)[0]
     prompts = generation.passage_prompts(items, candidates, corpus)
     scores = rag.answer_logprobs_by_passage(generator, prompts, [item.answers[0] for item in items])
     tuned, _, curves = training.train_lsr(

@@ -13,7 +13,7 @@ class Sources:
     generator: str  # gemma-3-270m | folder | hub id
     quantize: str | None = None  # nf4 = weights in 4 bits; with LoRA, QLoRA
     index: str = "Flat"  # faiss's description; Flat = exact
-    search_effort: int | None = None  # nprobe of an IVF, efSearch of an HNSW; None = exact
+    search_parameters: str | None = None  # faiss's too: "nprobe=128" of an IVF, "efSearch=64" of an HNSW; None = exact
     n_countries: int | None = None  # Factbook only; None = all
     n_passages: int | None = None  # hub corpora only; None = all
 
@@ -30,7 +30,7 @@ WIKIPEDIA = Sources(
     generator="meta-llama/Llama-3.2-3B",
     quantize="nf4",
     index="IVF4096,Flat",
-    search_effort=128,
+    search_parameters="nprobe=128",
     n_passages=1_000_000,
 )
 

@@ -7,11 +7,13 @@ import numpy as np
 
 from nbutils.data import Passage
 from nbutils.errors import InputError
-from nbutils.retrieval.dense import require_corpus, require_questions
+from nbutils.retrieval.checks import require_corpus
 
 
 @dataclass(frozen=True)
 class BM25Index:
+    """Word counts of the passages, which are all that a search needs."""
+
     passage_ids: np.ndarray  # (n,) str
     retriever: Any  # bm25s.BM25
     stemmer: Any
@@ -36,15 +38,11 @@ def build_bm25(corpus: dict[str, Passage], title_weight: int = 3) -> BM25Index:
     return BM25Index(np.array(list(corpus)), retriever, stemmer)
 
 
-def search_bm25(index: BM25Index, questions: list[str], n_docs: int) -> tuple[np.ndarray, np.ndarray]:
-    """The `n_docs` best passages of each question: ids (B, K) as strings and BM25 scores (B, K).
-
-    K is smaller than `n_docs` only when the corpus is.
-    """
+def search_bm25(index: BM25Index, queries: list[str], n_docs: int) -> tuple[np.ndarray, np.ndarray]:
+    """What `search` returns: ids (B, K) and BM25 scores (B, K)."""
     import bm25s
 
-    require_questions(questions, n_docs)
-    tokens = bm25s.tokenize(questions, stemmer=index.stemmer, show_progress=False, return_ids=False)
+    tokens = bm25s.tokenize(queries, stemmer=index.stemmer, show_progress=False, return_ids=False)
     k = min(n_docs, len(index.passage_ids))
     positions, scores = index.retriever.retrieve(tokens, k=k, show_progress=False)
     return index.passage_ids[positions], scores

@@ -11,20 +11,24 @@ from nbutils.data import Passage
 from nbutils.errors import InputError
 from nbutils.files import sha256_text
 from nbutils.models import SHARD_SIZE, Encoder, embedding_dim, encode, encode_shard, encoding_key, shard_label
+from nbutils.retrieval.checks import require_corpus, require_width
 from nbutils.retrieval.faiss_index import (
     EXACT,
     check_index,
     fill_index,
     kept_index,
-    set_search_effort,
+    load_faiss,
+    set_search_parameters,
 )
 
 
 @dataclass(frozen=True)
 class DenseIndex:
+    """Passages as vectors, ready to be searched."""
+
     passage_ids: np.ndarray  # (n,) str
     faiss_index: Any  # inner product; its vectors are in the order of passage_ids
-    sha256: str  # digest of what it was built from: encoder, passages, description, search effort
+    sha256: str  # digest of what it was built from: encoder, passages, description, search parameters
 
 
 def passage_text(passage: Passage, separator: str = Encoder.title_separator) -> str:
@@ -36,25 +40,26 @@ def build_dense(
     encoder: Encoder,
     corpus: dict[str, Passage],
     index: str = EXACT,
-    search_effort: int | None = None,
+    search_parameters: str | None = None,
     seed: int = 0,
     vectors: np.ndarray | None = None,
 ) -> DenseIndex:
     """Inner-product index (faiss) over the encoded passages: exact ("Flat"), or approximate for corpora of millions.
 
-    `index` is faiss's own description, as in "IVF4096,Flat", "IVF65536,SQ8" or "HNSW128,Flat"; `search_effort` is how
-    much of an approximate one is looked at: lists of an IVF (nprobe), candidates of an HNSW graph (efSearch).
+    `index` is faiss's own description, as in "IVF4096,Flat", "IVF65536,SQ8" or "HNSW128,Flat"; `search_parameters`
+    are faiss's too and say how much of an approximate one is looked at: "nprobe=128" lists of an IVF, "efSearch=64"
+    candidates of an HNSW graph.
     An index that needs training (IVF, SQ, PQ) is trained on vectors drawn by `seed`. Encoding resumes where it was
     interrupted; approximate indexes are kept on disk by content, since a large graph takes hours. `vectors`
     (n, D) that were encoded before are taken as they are, and nothing is kept: for an encoder that learns.
-    Raises InputError, before anything is encoded, for an index that faiss does not know, without its search effort, or
-    too large for this machine's memory.
+    Raises InputError, before anything is encoded, for an index that faiss does not know, without its search
+    parameters or with others, or too large for this machine's memory.
     """
     require_corpus(corpus)
     width = embedding_dim(encoder)
     if vectors is not None and vectors.shape != (len(corpus), width):
         raise InputError(f"vectors {vectors.shape} for {len(corpus)} passages: give one of {width} numbers to each")
-    check_index(len(corpus), width, index, search_effort)
+    check_index(len(corpus), width, index, search_parameters)
     passages, ids = list(corpus.values()), np.array(list(corpus))
 
     def texts() -> Iterator[list[str]]:  # a shard at a time: all of them at once would double the corpus in memory
@@ -75,8 +80,8 @@ def build_dense(
     key = cache.key(fill_index, index, str(seed), *(encoding_key(encoder, shard) for shard in texts()))
     keep = vectors is None and index != EXACT  # an exact one is its vectors, kept already
     faiss_index = kept_index(key, build) if keep else build()
-    set_search_effort(faiss_index, search_effort)
-    return DenseIndex(ids, faiss_index, sha256_text(key, str(search_effort), *corpus))
+    set_search_parameters(faiss_index, index, search_parameters)
+    return DenseIndex(ids, faiss_index, sha256_text(key, str(search_parameters), *corpus))
 
 
 def add_passages(index: DenseIndex, encoder: Encoder, passages: dict[str, Passage]) -> DenseIndex:
@@ -84,54 +89,29 @@ def add_passages(index: DenseIndex, encoder: Encoder, passages: dict[str, Passag
 
     Raises InputError for no passages, an id that the index has already, and vectors of another width.
     """
-    import faiss
-
     require_corpus(passages)
     taken = sorted(passages.keys() & set(index.passage_ids.tolist()))
     if taken:
         raise InputError(f"passage {taken[0]!r} is in the index already: give the new ones ids of their own")
-    width = embedding_dim(encoder)
-    if width != index.faiss_index.d:
-        raise InputError(f"{encoder.name} makes vectors of {width} numbers, the index holds {index.faiss_index.d}")
+    require_width(encoder, index.faiss_index.d)
     texts = [passage_text(passage, encoder.title_separator) for passage in passages.values()]
-    extended = faiss.clone_index(index.faiss_index)
+    extended = load_faiss().clone_index(index.faiss_index)
     extended.add(encode(encoder, texts, "new passages"))
     digest = sha256_text(index.sha256, encoding_key(encoder, texts), *passages)
     return DenseIndex(np.concatenate([index.passage_ids, np.array(list(passages))]), extended, digest)
 
 
 def search_dense(
-    index: DenseIndex, encoder: Encoder, questions: list[str], n_docs: int
+    index: DenseIndex, question_encoder: Encoder, queries: list[str], n_docs: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The `n_docs` passages with the largest inner products: ids (B, K) as strings and scores (B, K).
-
-    `encoder` may be another than the one that encoded the passages (DPR has two), if its vectors are as wide.
-    """
-    require_questions(questions, n_docs)
-    width = embedding_dim(encoder)
-    if width != index.faiss_index.d:
-        raise InputError(
-            f"{encoder.name} makes vectors of {width} numbers, the index holds vectors of {index.faiss_index.d}: "
-            "search with the question encoder that belongs to the passage encoder"
-        )
-    vectors = encode(encoder, questions, "questions")
+    """What `search` returns: ids (B, K) and inner products (B, K)."""
+    require_width(question_encoder, index.faiss_index.d)
+    vectors = encode(question_encoder, queries, "questions")
     scores, positions = index.faiss_index.search(vectors, min(n_docs, len(index.passage_ids)))
     short = int((positions < 0).any(axis=1).sum())
     if short:  # faiss fills up with -1, which would be taken for the last passage
         raise InputError(
-            f"the index found fewer than {n_docs} passages for {short} of {len(questions)} questions: "
-            "raise search_effort"
+            f"the index found fewer than {n_docs} passages for {short} of {len(queries)} questions: "
+            "raise its search_parameters"
         )
     return index.passage_ids[positions], scores
-
-
-def require_corpus(corpus: dict[str, Passage]) -> None:
-    if not corpus:
-        raise InputError("the corpus is empty: there is nothing to search")
-
-
-def require_questions(questions: list[str], n_docs: int) -> None:
-    if not questions:
-        raise InputError("nothing to search for: the list of questions is empty")
-    if n_docs < 1:
-        raise InputError(f"n_docs = {n_docs}: ask for at least 1 passage")

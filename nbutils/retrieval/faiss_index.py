@@ -1,5 +1,6 @@
 """What faiss is asked for: indexes from its own descriptions, checked, trained, filled, kept."""
 
+import re
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -15,12 +16,12 @@ EF_CONSTRUCTION = 200  # candidates while an HNSW graph is built, as in DPR's ow
 def index_bytes(n: int, width: int, index: str = EXACT) -> int:
     """Memory in bytes of a finished index over `n` vectors of `width` numbers: codes, ids, links, centroids."""
     empty = _empty_index(index, width)
-    ivf = _faiss().try_extract_index_ivf(empty)
+    ivf = load_faiss().try_extract_index_ivf(empty)
     if ivf:
         position_and_id = 16
         return n * (ivf.code_size + position_and_id) + ivf.nlist * width * 4
     if hasattr(empty, "hnsw"):
-        codes = _faiss().downcast_index(empty.storage).code_size
+        codes = load_faiss().downcast_index(empty.storage).code_size
         # 4 bytes a link: all of the ground level, and of the upper ones those of the few vectors that are there.
         ground, upper = (empty.hnsw.nb_neighbors(level) for level in (0, 1))
         level_and_offset = 12
@@ -28,8 +29,9 @@ def index_bytes(n: int, width: int, index: str = EXACT) -> int:
     return n * empty.code_size
 
 
-def _faiss():
-    import torch  # noqa: F401, I001  before faiss: the other order loads two OpenMP runtimes and can crash
+def load_faiss():
+    """The library. Torch comes before it: the other order loads two OpenMP runtimes and can crash."""
+    import torch  # noqa: F401, I001
     import faiss
 
     return faiss
@@ -37,7 +39,7 @@ def _faiss():
 
 def _empty_index(index: str, width: int):
     """The index that faiss makes of its description: inner product, no vectors, not trained."""
-    faiss = _faiss()
+    faiss = load_faiss()
     try:
         empty = faiss.index_factory(width, index, faiss.METRIC_INNER_PRODUCT)
     except RuntimeError as error:
@@ -50,16 +52,20 @@ def _empty_index(index: str, width: int):
     return empty
 
 
-def check_index(n: int, width: int, index: str, search_effort: int | None) -> None:
-    """InputError for an index that cannot be built over `n` vectors here."""
+def check_index(n: int, width: int, index: str, search_parameters: str | None) -> None:
+    """InputError for an index that cannot be built over `n` vectors here, or not be searched in with the parameters."""
     empty = _empty_index(index, width)
-    ivf = _faiss().try_extract_index_ivf(empty)
+    ivf = load_faiss().try_extract_index_ivf(empty)
     if ivf and n < ivf.nlist:
         raise InputError(f"index {index!r} has {ivf.nlist} lists for {n} passages: take fewer, or index='{EXACT}'")
     if ivf or hasattr(empty, "hnsw"):
-        parameter = "nprobe, the lists that are looked into" if ivf else "efSearch, the candidates that are kept"
-        if search_effort is None or search_effort < 1:
-            raise InputError(f"index {index!r} is approximate: give search_effort ({parameter}) of at least 1")
+        name, what = ("nprobe", "lists that are looked into") if ivf else ("efSearch", "candidates that are kept")
+        given = re.search(rf"(?<![^ ,]){name}=(\d+)", search_parameters or "")
+        if given is None or int(given[1]) < 1:
+            raise InputError(
+                f"index {index!r} is approximate: give search_parameters='{name}=N', the {what}, with N of at least 1"
+            )
+    set_search_parameters(empty, index, search_parameters)
     growth = 1 if index == EXACT else 1.25  # some arrays are copied while they grow
     beside = width * 4 * (SHARD_SIZE if empty.is_trained else SHARD_SIZE + _n_training(empty, n))
     needed, free = growth * index_bytes(n, width, index) + min(beside, n * width * 8), _free_memory()
@@ -79,7 +85,7 @@ def _free_memory() -> int:
 
 def _n_training(empty, n: int) -> int:
     """How many vectors an index is trained on; faiss asks for at least 39 a list, and warns below."""
-    ivf = _faiss().try_extract_index_ivf(empty)
+    ivf = load_faiss().try_extract_index_ivf(empty)
     return min(n, max(65_536, 64 * ivf.nlist if ivf else 0))
 
 
@@ -93,13 +99,13 @@ def fill_index(index: str, width: int, vectors: Callable[[], Iterator[np.ndarray
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[0].rpartition(": ")[2]
             raise InputError(f"index {index!r} cannot be trained on {len(sample)} vectors ({reason})") from error
-    flat = _faiss().downcast_index(faiss_index.storage) if hasattr(faiss_index, "hnsw") else faiss_index
+    flat = load_faiss().downcast_index(faiss_index.storage) if hasattr(faiss_index, "hnsw") else faiss_index
     if hasattr(flat, "codes"):  # reserved at once: grown shard by shard it would be copied, twice in memory
         flat.codes.resize(n * flat.code_size)
         flat.codes.resize(0)
     for shard in vectors():
         faiss_index.add(shard)
-    ivf = _faiss().try_extract_index_ivf(faiss_index)
+    ivf = load_faiss().try_extract_index_ivf(faiss_index)
     if ivf:
         ivf.make_direct_map()  # so that vectors can be read back by their position, as those of the others
     return faiss_index
@@ -118,7 +124,7 @@ def _sample(shards: Iterator[np.ndarray], n: int, size: int, seed: int) -> np.nd
 
 def kept_index(key: str, build: Callable):
     """The index stored under `key`, built and stored when it is missing or unreadable."""
-    faiss = _faiss()
+    faiss = load_faiss()
     return cache.file(
         "indexes",
         key,
@@ -130,9 +136,15 @@ def kept_index(key: str, build: Callable):
     )
 
 
-def set_search_effort(faiss_index, search_effort: int | None) -> None:
-    ivf = _faiss().try_extract_index_ivf(faiss_index)
-    if ivf:
-        ivf.nprobe = search_effort
-    elif hasattr(faiss_index, "hnsw"):
-        faiss_index.hnsw.efSearch = search_effort
+def set_search_parameters(faiss_index, index: str, search_parameters: str | None) -> None:
+    """Set what faiss calls by these names, "nprobe=128"; InputError for a name that `index` does not know."""
+    if search_parameters is None:
+        return
+    space = load_faiss().ParameterSpace()
+    try:
+        space.set_index_parameters(faiss_index, search_parameters)
+    except RuntimeError as error:
+        space.initialize(faiss_index)
+        names = [space.parameter_ranges.at(i).name for i in range(space.parameter_ranges.size())]
+        known = f"it has {', '.join(f'{name}=N' for name in names)}" if names else "it has none, leave them out"
+        raise InputError(f"search_parameters {search_parameters!r} do not fit index {index!r}: {known}") from error

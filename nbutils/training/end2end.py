@@ -38,7 +38,7 @@ def train_end2end(
     temperature: float = 1.0,
     towers: tuple[str, ...] = TOWERS,
     index: str = retrieval.EXACT,
-    search_effort: int | None = None,
+    search_parameters: str | None = None,
     n_actors: int = 0,
     seed: int = 0,
     name: str | None = None,
@@ -66,10 +66,10 @@ def train_end2end(
     if refresh_every is not None and "passage" not in towers:
         raise InputError("the passage encoder does not learn: its index would stay as it is, give refresh_every=None")
     require_settings(settings, generator, 1)
-    start = retrieval.build_dense(passage_encoder, corpus, index, search_effort, seed)
+    start = retrieval.build_dense(passage_encoder, corpus, index, search_parameters, seed)
     require_index(encoder, start, corpus, n_docs)
     conventions = [
-        f"{e.sha256} {e.model.dtype} {e.pooling} {e.normalise} {e.max_length}" for e in (encoder, passage_encoder)
+        f"{e.sha256} {e.model.dtype} {e.pooling} {e.normalize} {e.max_length}" for e in (encoder, passage_encoder)
     ]
     texts = [part for id, passage in corpus.items() for part in (id, passage.title, passage.text)]
     if n_actors < 0 or (n_actors and refresh_every is None):
@@ -82,7 +82,7 @@ def train_end2end(
     texts = [retrieval.passage_text(passage, passage_encoder.title_separator) for passage in corpus.values()]
 
     def index_of(snapshot: Encoder, vectors: np.ndarray) -> DenseIndex:
-        return retrieval.build_dense(snapshot, corpus, index, search_effort, seed, vectors)
+        return retrieval.build_dense(snapshot, corpus, index, search_parameters, seed, vectors)
 
     searched = _Refreshed(start, index_of, texts, passage_encoder, folder, refresh_every, n_actors)
     both = {"question": encoder, "passage": passage_encoder}
@@ -102,7 +102,9 @@ def train_end2end(
         snapshot.unlink()
     now = both | learned
     if "passage" in learned:
-        start = retrieval.build_dense(_snapshot(now["passage"], passage_encoder), corpus, index, search_effort, seed)
+        start = retrieval.build_dense(
+            _snapshot(now["passage"], passage_encoder), corpus, index, search_parameters, seed
+        )
     return tuned, now["question"], now["passage"], start, curves
 
 

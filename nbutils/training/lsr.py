@@ -52,7 +52,7 @@ def train_lsr(
         if not value > 0:
             raise InputError(f"{name} = {value}: give a number above 0")
     learners = {"question": encoder} | ({} if passage_encoder is None else {"passage": passage_encoder})
-    conventions = [f"{e.sha256} {e.model.dtype} {e.pooling} {e.normalise} {e.max_length}" for e in learners.values()]
+    conventions = [f"{e.sha256} {e.model.dtype} {e.pooling} {e.normalize} {e.max_length}" for e in learners.values()]
     texts = [] if passage_encoder is None else [part for p in corpus.values() for part in (p.title, p.text)]
     method = f"LSR {temperature!r} {lsr_temperature!r} {direction} {reduction} {seed} {settings!r}"
     arrays = [str(positions.tolist()), str(lm_logprobs.tolist())]

@@ -49,7 +49,7 @@ def train_rag(
     require_settings(settings, generator, n_processes)
     if retrieved is None:
         require_index(encoder, index, corpus, n_docs)
-        conventions = f"{encoder.model.dtype} {encoder.pooling} {encoder.normalise} {encoder.max_length}"
+        conventions = f"{encoder.model.dtype} {encoder.pooling} {encoder.normalize} {encoder.max_length}"
         searched = [encoder.sha256, conventions, index.sha256]
     else:
         retrieved = _require_retrieved(retrieved, corpus, len(examples), n_docs)

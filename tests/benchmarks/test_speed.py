@@ -109,7 +109,7 @@ def test_scoring_against_full_logits_and_the_gemm_rate(benchmark, factbook, what
         found = [[question.gold_passages[0]] for question in questions]
     else:
         index = retrieval.build_bm25(factbook.corpus)
-        found = retrieval.search_bm25(index, [question.text for question in questions], 10)[0].tolist()
+        found = retrieval.search(index, [question.text for question in questions], 10)[0].tolist()
     pairs = [(question, id_) for question, row in zip(questions, found, strict=True) for id_ in row]
     prompts = [generation.build_prompt(question.text, factbook.corpus[id_]) for question, id_ in pairs]
     answers = [question.answers[0] for question, _ in pairs]

@@ -20,6 +20,7 @@ from nbutils.data import (
     Passage,
     Question,
     content_sha256,
+    corpus_sha256,
     load_dataset,
     read_folder,
     select,
@@ -365,6 +366,7 @@ def test_digest_changes_with_passages_and_order():
     digests |= {content_sha256(dataclasses.replace(dataset, questions=dataset.questions[::-1]))}
     digests |= {content_sha256(dataclasses.replace(dataset, clues=[])), content_sha256(dataset)}
     assert len(digests) == len(variants) + 3
+    assert len({corpus_sha256(corpus) for corpus in [*variants, dataset.corpus]}) == len(variants) + 1
     assert content_sha256(dataclasses.replace(dataset, name="other", sha256="x")) == content_sha256(dataset)
 
 

@@ -120,7 +120,7 @@ def test_the_gradients_are_the_loss_s(llama, encoder):
             training.rag_gradients(*arguments, generator, learners, rows, contextlib.nullcontext())
         else:
             batch = [EXAMPLES[row] for row in rows]
-            ids, _ = retrieval.search_dense(index, encoder, [example.query for example in batch], 3)
+            ids, _ = retrieval.search(retrieval.DenseRetriever(index, encoder), [example.query for example in batch], 3)
             asked = training.embed_texts(learners["question"], [example.query for example in batch])
             scores = torch.stack(
                 [

@@ -230,7 +230,7 @@ def test_what_cannot_be_scored_is_refused(generator):
     for empty in ("", " ", "\n"):
         with pytest.raises(InputError, match="answer number 1 is empty"):
             score(generator, PROMPTS[:2], ["Lima", empty])
-    with pytest.raises(InputError, match=r"has \d{3} tokens, .* takes 256: shorten it") as caught:
+    with pytest.raises(InputError, match=r"takes \d{3} tokens, .* has 256: shorten it") as caught:
         score(generator, ["Lima " * 300], ["Lima"])
     assert "\n" not in str(caught.value)
 

@@ -16,7 +16,7 @@ from nbutils.metrics import answers as answers_module
 # Answers
 
 
-def test_normalise_answer_follows_squad():
+def test_normalize_answer_follows_squad():
     assert metrics.normalize_answer("  The U.S.A.,\tan  apple ") == "usa apple"
     assert metrics.normalize_answer("Theatre") == "theatre"
 
@@ -29,7 +29,7 @@ def test_normalise_answer_follows_squad():
         ("new new york", ["new york"], 0.0, 2 * 2 / 5),  # words count as a multiset
         ("", ["zebra"], 0.0, 0.0),
         ("horse", ["zebra"], 0.0, 0.0),
-        ("the", ["A"], 1.0, 1.0),  # both normalise to nothing: SQuAD 2.0's rule
+        ("the", ["A"], 1.0, 1.0),  # both normalize to nothing: SQuAD 2.0's rule
     ],
 )
 def test_exact_match_and_token_f1_by_hand(prediction, answers, exact, f1):
@@ -181,13 +181,21 @@ def test_recall_curve_by_hand():
     assert curve.tolist() == [[0.5, 0.5, 1.0], [0.0, 0.0, 0.0]]
 
 
-def test_recall_curve_equals_ir_measures():
-    ids, gold = random_rankings()
-    ks = [1, 2, 5, 20, 30]
+@pytest.mark.parametrize("seed", range(5))
+def test_recall_curve_equals_ir_measures(seed):
+    ids, gold = random_rankings(seed=seed)
+    ks = range(1, 31)
     run, qrels = as_run(ids, gold)
     scores = metrics.retrieval_scores([f"R@{k}" for k in ks], run, qrels)
     assert 0 < scores["R@5"].mean() < scores["R@30"].mean() < 1
-    np.testing.assert_allclose(metrics.recall_curve(ids, gold, ks), np.stack(list(scores.values()), axis=1))
+    curve = metrics.recall_curve(ids, gold, ks)
+    np.testing.assert_array_equal(curve, np.stack(list(scores.values()), axis=1))
+    shorter = [row[: 1 + i % 30] for i, row in enumerate(ids.tolist())]  # a retriever that found no more
+    run, _ = as_run(shorter, gold)
+    scores = metrics.retrieval_scores([f"R@{k}" for k in ks], run, qrels)
+    np.testing.assert_array_equal(metrics.recall_curve(shorter, gold, ks), np.stack(list(scores.values()), axis=1))
+    shifted = metrics.recall_curve(ids, gold[1:] + gold[:1], ks)  # the planted fault: another question's passages
+    assert not np.array_equal(shifted, curve)
 
 
 def test_retrieval_scores_equal_the_definitions():

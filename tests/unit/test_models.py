@@ -46,22 +46,22 @@ def one_line(caught):
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls"])
-@pytest.mark.parametrize("normalise", [True, False])
-def test_encoder_pools_as_its_modules_say(tmp_path, pooling, normalise):
+@pytest.mark.parametrize("normalize", [True, False])
+def test_encoder_pools_as_its_modules_say(tmp_path, pooling, normalize):
     import torch
 
-    encoder = models.load_encoder(checkpoints.minilm(tmp_path, pooling, normalise))
-    assert (encoder.pooling, encoder.normalise) == (pooling, normalise)
+    encoder = models.load_encoder(checkpoints.minilm(tmp_path, pooling, normalize))
+    assert (encoder.pooling, encoder.normalize) == (pooling, normalize)
     vectors = encode(encoder)
     assert vectors.shape == (2, 32) and vectors.dtype == np.float32
     for text, vector in zip(TEXTS, vectors, strict=True):  # one at a time: no padding, hence no mask
         with torch.inference_mode():
             states = encoder.model(**encoder.tokenizer([text], return_tensors="pt")).last_hidden_state[0]
         expected = (states.mean(0) if pooling == "mean" else states[0]).numpy()
-        if normalise:
+        if normalize:
             expected = expected / np.linalg.norm(expected)
         np.testing.assert_allclose(vector, expected, atol=1e-5)
-    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5) == normalise
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5) == normalize
 
 
 def test_poolings_differ(tmp_path):
@@ -71,16 +71,16 @@ def test_poolings_differ(tmp_path):
     assert np.abs(encode(mean) - encode(cls)).max() > 0.01
 
 
-def test_encoder_without_modules_takes_the_mean_unnormalised(tmp_path):
+def test_encoder_without_modules_takes_the_mean_unnormalized(tmp_path):
     encoder = models.load_encoder(checkpoints.minilm(tmp_path, pooling=None))
-    assert (encoder.pooling, encoder.normalise) == ("mean", False)
+    assert (encoder.pooling, encoder.normalize) == ("mean", False)
 
 
 @pytest.mark.parametrize("side", ["question", "context"])
 def test_dpr_uses_its_own_output(tmp_path, side):
     encoder = models.load_encoder(checkpoints.dpr(tmp_path, side))
     assert type(encoder.model).__name__ == f"DPR{side.title()}Encoder"
-    assert (encoder.pooling, encoder.normalise) == ("pooler", False)
+    assert (encoder.pooling, encoder.normalize) == ("pooler", False)
     vectors = encode(encoder)
     assert vectors.shape == (2, 32)
     inner = next(encoder.model.children()).bert_model  # DPR's output is the first token of its BERT, unprojected
@@ -349,7 +349,7 @@ def test_a_missing_tokenizer_is_refused(tmp_path):
     one_line(caught)
 
 
-def test_an_unknown_quantisation_is_refused_before_anything_is_loaded(monkeypatch):
+def test_an_unknown_quantization_is_refused_before_anything_is_loaded(monkeypatch):
     substitute(monkeypatch, load_module, "_checkpoint", lambda name: pytest.fail("looked for the model first"))
     with pytest.raises(InputError, match="quantize='int3' is unknown: use 'nf4'"):
         models.load_generator("owner/model", quantize="int3")
@@ -361,7 +361,7 @@ def test_an_unknown_quantisation_is_refused_before_anything_is_loaded(monkeypatc
 def test_embedded_minilm_is_what_it_should_be():
     encoder = models.load_encoder("minilm")
     assert encoder.sha256 == models.MINILM_SHA256
-    assert (encoder.pooling, encoder.normalise, encoder.max_length) == ("mean", True, 128)
+    assert (encoder.pooling, encoder.normalize, encoder.max_length) == ("mean", True, 128)
     assert encoder.model.config.hidden_size == 384
 
 
@@ -487,6 +487,44 @@ def test_a_missing_part_of_gemma_is_refused(monkeypatch, tmp_path):
     with pytest.raises(InputError, match=r"gemma\.gguf is damaged"):
         models.checkpoint_folder("gemma-3-270m")
     assert not [path for path in (paths.CACHE / "models").iterdir() if path.suffix != ".lock"]
+
+
+# Switches of the process
+
+
+def test_the_switches_of_the_process_are_set_by_every_loader_and_as_often_as_one_likes(monkeypatch, tmp_path):
+    import torch
+
+    freed = []
+    substitute(monkeypatch, runtime_module, "_keep_freed_memory", lambda: freed.append(True))
+    folder = checkpoints.llama(tmp_path)
+    for load in (models.load_encoder, models.load_generator, models.load_generator):
+        monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 8)
+        load(folder)
+        assert torch._dynamo.config.recompile_limit == 64
+    runtime_module.prepare("cuda")
+    assert len(freed) == 3
+
+
+def test_the_output_layer_is_fed_in_one_piece(tmp_path):
+    import torch
+
+    generator, seen = models.load_generator(checkpoints.llama(tmp_path)), []
+    head = generator.model.get_output_embeddings()
+    head.register_forward_pre_hook(lambda head, inputs: seen.append(inputs[0].is_contiguous()))
+    hidden = torch.zeros(3, 5, head.in_features)[:, -1:]
+    assert not hidden.is_contiguous() and head(hidden).shape[:2] == (3, 1) and seen == [True]
+
+
+def test_the_fingerprint_of_an_encoder_is_all_that_its_vectors_depend_on(tmp_path):
+    encoder = models.load_encoder(checkpoints.minilm(tmp_path))
+    first = models.encoder_fingerprint(encoder)
+    faults = [{"sha256": "0" * 64}, {"pooling": "cls"}, {"normalize": False}, {"max_length": 4}]
+    variants = [dataclasses.replace(encoder, **fault) for fault in faults]
+    assert len({first, *map(models.encoder_fingerprint, variants)}) == len(faults) + 1
+    assert models.encoder_fingerprint(dataclasses.replace(encoder, name="renamed", title_separator=" ")) == first
+    encoder.model.bfloat16()
+    assert models.encoder_fingerprint(encoder) != first
 
 
 # Device and dtype

@@ -81,8 +81,10 @@ def test_rag_is_the_ensemble_of_its_own_passages(shared):
     together = pilot.answer(shared, ITEMS, ["RAG", "RAG, tuned retriever"])
     for system in together:
         alone = pilot.answer(shared, ITEMS, [system])[system]
-        ids, scores = retrieval.search_dense(
-            shared.index, shared.question_encoders[pilot.SYSTEMS[system][1]], [i.query for i in ITEMS], 2
+        ids, scores = retrieval.search(
+            retrieval.DenseRetriever(shared.index, shared.question_encoders[pilot.SYSTEMS[system][1]]),
+            [i.query for i in ITEMS],
+            2,
         )
         assert alone.sources == together[system].sources == ids.tolist()
         assert [*map(sorted, alone.prompt_tokens)] == [*map(sorted, together[system].prompt_tokens)]

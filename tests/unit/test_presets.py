@@ -33,7 +33,7 @@ def test_every_preset_loads(notebook, scale):
 def test_every_preset_has_sources_and_its_trainings_warm_up(notebook, scale):
     preset = load_preset(notebook, scale, {})
     assert preset.sources.dataset == "factbook" or data.is_known(preset.sources.dataset)
-    assert (preset.sources.index == retrieval.EXACT) == (preset.sources.search_effort is None)
+    assert (preset.sources.index == retrieval.EXACT) == (preset.sources.search_parameters is None)
     width = 768  # of the vectors of BERT-base
     assert retrieval.index_bytes(preset.sources.n_passages or 21_015_300, width, preset.sources.index) < 90e9
     groups = {field.name: getattr(preset, field.name) for field in dataclasses.fields(preset)}

@@ -150,7 +150,7 @@ def learn(encoder, index):
 
 
 def recall(index, encoder):
-    ids, _ = retrieval.search_dense(index, encoder, QUERIES, 1)
+    ids, _ = retrieval.search(retrieval.DenseRetriever(index, encoder), QUERIES, 1)
     return np.mean([row[0] in example.gold_passages for row, example in zip(ids, EXAMPLES, strict=True)])
 
 

@@ -15,6 +15,7 @@ from nbutils.data import Passage
 from nbutils.errors import InputError
 from nbutils.models import encoding as encoding_module
 from nbutils.models import runtime as runtime_module
+from nbutils.retrieval import DenseRetriever
 from nbutils.retrieval import faiss_index as faiss_index_module
 
 # Lower case, already stemmed, no stop words: what is counted is what is written.
@@ -91,7 +92,7 @@ def bm25_by_hand(documents, query, k1=1.5, b=0.75):
 def test_bm25_scores_are_lucenes(title_weight):
     documents = [" ".join([passage.title] * title_weight + [passage.text]) for passage in CORPUS.values()]
     index = retrieval.build_bm25(CORPUS, title_weight)
-    ids, scores = retrieval.search_bm25(index, QUESTIONS, len(CORPUS))
+    ids, scores = retrieval.search(index, QUESTIONS, len(CORPUS))
     for question, row_ids, row_scores in zip(QUESTIONS, ids, scores, strict=True):
         expected = dict(zip(CORPUS, bm25_by_hand(documents, question), strict=True))
         assert dict(zip(row_ids.tolist(), row_scores.tolist(), strict=True)) == pytest.approx(expected, abs=1e-5)
@@ -101,7 +102,7 @@ def test_bm25_scores_are_lucenes(title_weight):
 
 def test_bm25_ignores_case_endings_and_stop_words():
     index = retrieval.build_bm25({"a": Passage("Fishing", "Ports."), "b": Passage("Wine", "The cheeses of the land")})
-    ids, scores = retrieval.search_bm25(index, ["the PORT of", "fishes", "a cheese", "the of"], 1)
+    ids, scores = retrieval.search(index, ["the PORT of", "fishes", "a cheese", "the of"], 1)
     assert ids[:3, 0].tolist() == ["a", "a", "b"] and (scores[:3] > 0).all()
     assert scores[3, 0] == 0
 
@@ -110,7 +111,7 @@ def test_title_weight_decides_where_passages_do_not_name_their_document():
     corpus = {"lima": Passage("Peru", "capital Lima"), "note": Passage("Capital", "Peru quoted among capital cities")}
     first = {}
     for weight in (0, 3):
-        ids, _ = retrieval.search_bm25(retrieval.build_bm25(corpus, title_weight=weight), ["Peru"], 1)
+        ids, _ = retrieval.search(retrieval.build_bm25(corpus, title_weight=weight), ["Peru"], 1)
         first[weight] = ids[0, 0]
     assert first == {0: "note", 3: "lima"}
 
@@ -121,8 +122,8 @@ def test_title_weight_decides_where_passages_do_not_name_their_document():
 def searches(encoder):
     bm25, dense = retrieval.build_bm25(CORPUS), retrieval.build_dense(encoder, CORPUS)
     return {
-        "BM25": lambda questions, n_docs: retrieval.search_bm25(bm25, questions, n_docs),
-        "Dense": lambda questions, n_docs: retrieval.search_dense(dense, encoder, questions, n_docs),
+        "BM25": lambda questions, n_docs: retrieval.search(bm25, questions, n_docs),
+        "Dense": lambda questions, n_docs: retrieval.search(DenseRetriever(dense, encoder), questions, n_docs),
     }
 
 
@@ -163,15 +164,15 @@ def test_an_empty_corpus_or_list_is_refused(encoder):
 def test_dense_is_exact_inner_product_search(encoder):
     passages = models.encode(encoder, [f"{passage.title}. {passage.text}" for passage in CORPUS.values()])
     products = models.encode(encoder, QUESTIONS) @ passages.T
-    ids, scores = retrieval.search_dense(retrieval.build_dense(encoder, CORPUS), encoder, QUESTIONS, 3)
+    ids, scores = retrieval.search(DenseRetriever(retrieval.build_dense(encoder, CORPUS), encoder), QUESTIONS, 3)
     order = np.argsort(-products, axis=1)[:, :3]
     assert ids.tolist() == np.array(list(CORPUS))[order].tolist()
     np.testing.assert_allclose(scores, np.take_along_axis(products, order, axis=1), atol=1e-5)
 
 
-def test_inner_products_are_not_cosines_for_an_encoder_that_does_not_normalise(tmp_path):
-    raw = load(checkpoints.minilm(tmp_path / "raw", normalise=False))
-    _, scores = retrieval.search_dense(retrieval.build_dense(raw, CORPUS), raw, QUESTIONS, 1)
+def test_inner_products_are_not_cosines_for_an_encoder_that_does_not_normalize(tmp_path):
+    raw = load(checkpoints.minilm(tmp_path / "raw", normalize=False))
+    _, scores = retrieval.search(DenseRetriever(retrieval.build_dense(raw, CORPUS), raw), QUESTIONS, 1)
     assert scores.max() > 1.5
 
 
@@ -273,7 +274,7 @@ def test_the_key_is_everything_that_the_vectors_depend_on(encoder, encodings):
         (dataclasses.replace(encoder, sha256="0" * 64), QUESTIONS),
         (dataclasses.replace(encoder, max_length=4), QUESTIONS),
         (dataclasses.replace(encoder, pooling="cls"), QUESTIONS),
-        (dataclasses.replace(encoder, normalise=False), QUESTIONS),
+        (dataclasses.replace(encoder, normalize=False), QUESTIONS),
     ]
     for number, (variant, texts) in enumerate(variants, start=2):
         models.encode(variant, texts)
@@ -288,14 +289,14 @@ def test_the_key_is_everything_that_the_vectors_depend_on(encoder, encodings):
 def test_a_search_without_the_cache_reads_and_leaves_nothing_there(encoder, encodings, cache_folder):
     """What a question costs must not be measured on vectors that are there already."""
     index = retrieval.build_dense(encoder, CORPUS)
-    kept = retrieval.search_dense(index, encoder, QUESTIONS, 3)
+    kept = retrieval.search(DenseRetriever(index, encoder), QUESTIONS, 3)
     before, n_files = len(encodings), len([*(cache_folder / "embeddings").iterdir()])
     for _ in range(2):
-        fresh = uncached(retrieval.search_dense, index, encoder, QUESTIONS, 3)
+        fresh = uncached(retrieval.search, DenseRetriever(index, encoder), QUESTIONS, 3)
         assert all(np.array_equal(a, b) for a, b in zip(kept, fresh, strict=True))
     assert len(encodings) == before + 2
     assert len([*(cache_folder / "embeddings").iterdir()]) == n_files
-    retrieval.search_dense(index, encoder, QUESTIONS, 3)
+    retrieval.search(DenseRetriever(index, encoder), QUESTIONS, 3)
     assert len(encodings) == before + 2
 
 
@@ -372,56 +373,63 @@ def recall(found, exact):
     return np.mean([len(set(row) & set(best)) / len(best) for row, best in zip(found, exact, strict=True)])
 
 
-def require_recall(clouded, index, search_effort, floor=0.95):
+def require_recall(clouded, index, search_parameters, floor=0.95):
     encoder, _ = clouded
-    exact, _ = retrieval.search_dense(retrieval.build_dense(encoder, POINTS), encoder, ASKED, 10)
-    built = retrieval.build_dense(encoder, POINTS, index, search_effort)
-    found, scores = retrieval.search_dense(built, encoder, ASKED, 10)
+    exact, _ = retrieval.search(DenseRetriever(retrieval.build_dense(encoder, POINTS), encoder), ASKED, 10)
+    built = retrieval.build_dense(encoder, POINTS, index, search_parameters)
+    found, scores = retrieval.search(DenseRetriever(built, encoder), ASKED, 10)
     assert (np.diff(scores, axis=1) <= 0).all()
     reached = recall(found.tolist(), exact.tolist())
     assert reached >= floor, f"recall {reached:.2f} of exact search"
     return built
 
 
-@pytest.mark.parametrize(("index", "effort"), [("IVF64,Flat", 24), ("HNSW32,Flat", 64), ("IVF64,SQ8", 24)])
-def test_an_approximate_index_finds_what_exact_search_does(clouded, cloud, index, effort):
-    built = require_recall(clouded, index, effort)
+@pytest.mark.parametrize(
+    ("index", "parameters"), [("IVF64,Flat", "nprobe=24"), ("HNSW32,Flat", "efSearch=64"), ("IVF64,SQ8", "nprobe=24")]
+)
+def test_an_approximate_index_finds_what_exact_search_does(clouded, cloud, index, parameters):
+    built = require_recall(clouded, index, parameters)
     rows = np.array([3, 3999, 0])
     vectors = built.faiss_index.reconstruct_batch(rows)  # what training reads back
     np.testing.assert_allclose(vectors, cloud[0][rows], atol=0.05 if "SQ8" in index else 1e-6)
 
 
-@pytest.mark.parametrize(("index", "effort"), [("IVF16,Flat", 1), ("HNSW2,Flat", 10)])
-def test_a_broken_approximate_index_is_noticed(clouded, index, effort):
+@pytest.mark.parametrize(("index", "parameters"), [("IVF16,Flat", "nprobe=1"), ("HNSW2,Flat", "efSearch=10")])
+def test_a_broken_approximate_index_is_noticed(clouded, index, parameters):
     with pytest.raises(AssertionError, match="of exact search"):
-        require_recall(clouded, index, effort)
+        require_recall(clouded, index, parameters)
 
 
-@pytest.mark.parametrize("index", ["Flat", "IVF64,Flat"])
-def test_shards_make_the_same_index(clouded, monkeypatch, index):
+@pytest.mark.parametrize(("index", "parameters"), [("Flat", None), ("IVF64,Flat", "nprobe=24")])
+def test_shards_make_the_same_index(clouded, monkeypatch, index, parameters):
     encoder, seen = clouded
-    whole = retrieval.search_dense(retrieval.build_dense(encoder, POINTS, index, 24), encoder, ASKED, 10)
+    whole = retrieval.search(
+        DenseRetriever(retrieval.build_dense(encoder, POINTS, index, parameters), encoder), ASKED, 10
+    )
     substitute(monkeypatch, encoding_module, "SHARD_SIZE", 1500)
     seen.clear()
-    parts = retrieval.search_dense(retrieval.build_dense(encoder, POINTS, index, 24), encoder, ASKED, 10)
+    parts = retrieval.search(
+        DenseRetriever(retrieval.build_dense(encoder, POINTS, index, parameters), encoder), ASKED, 10
+    )
     assert seen == [1500, 1500, 1000]
     assert (whole[0] == parts[0]).mean() > 0.99  # faiss adds up in another order
 
 
 def test_an_index_is_built_once(clouded, monkeypatch, cache_folder):
     encoder, seen = clouded
-    first = retrieval.build_dense(encoder, POINTS, "IVF64,Flat", 4)
+    first = retrieval.build_dense(encoder, POINTS, "IVF64,Flat", "nprobe=4")
     assert seen == [N_PASSAGES]
     substitute(
         monkeypatch, faiss_index_module, "fill_index", lambda *arguments: pytest.fail("the index was built again")
     )
-    again = retrieval.build_dense(encoder, POINTS, "IVF64,Flat", 4)
+    again = retrieval.build_dense(encoder, POINTS, "IVF64,Flat", "nprobe=4")
     assert again.sha256 == first.sha256 and again.faiss_index.ntotal == N_PASSAGES
     np.testing.assert_array_equal(
-        retrieval.search_dense(again, encoder, ASKED, 5)[0], retrieval.search_dense(first, encoder, ASKED, 5)[0]
+        retrieval.search(DenseRetriever(again, encoder), ASKED, 5)[0],
+        retrieval.search(DenseRetriever(first, encoder), ASKED, 5)[0],
     )
-    # Another effort is another search in the same index.
-    wider = retrieval.build_dense(encoder, POINTS, "IVF64,Flat", 8)
+    # Other parameters are another search in the same index.
+    wider = retrieval.build_dense(encoder, POINTS, "IVF64,Flat", "nprobe=8")
     assert (first.faiss_index.nprobe, wider.faiss_index.nprobe) == (4, 8) and wider.sha256 != first.sha256
     again.faiss_index.reconstruct_batch(np.array([5]))
     (file,) = (cache_folder / "indexes").iterdir()
@@ -431,7 +439,7 @@ def test_an_index_is_built_once(clouded, monkeypatch, cache_folder):
 def test_the_key_of_an_index_is_all_that_it_depends_on(clouded, cache_folder, monkeypatch):
     encoder, _ = clouded
     few = dict(list(POINTS.items())[:100])
-    retrieval.build_dense(encoder, few, "IVF2,Flat", 1)
+    retrieval.build_dense(encoder, few, "IVF2,Flat", "nprobe=1")
     variants = [
         (encoder, few, "IVF4,Flat", 0),
         (encoder, few, "IVF2,Flat", 1),
@@ -440,7 +448,7 @@ def test_the_key_of_an_index_is_all_that_it_depends_on(clouded, cache_folder, mo
         (dataclasses.replace(encoder, title_separator=" "), few, "IVF2,Flat", 0),
     ]
     for number, (variant, corpus, index, seed) in enumerate(variants, start=2):
-        retrieval.build_dense(variant, corpus, index, 1, seed)
+        retrieval.build_dense(variant, corpus, index, "nprobe=1", seed)
         assert len(list((cache_folder / "indexes").iterdir())) == number
 
 
@@ -449,40 +457,54 @@ def test_the_key_of_an_index_is_all_that_it_depends_on(clouded, cache_folder, mo
 )
 def test_a_damaged_index_is_built_again(clouded, cache_folder, damage):
     encoder, _ = clouded
-    first = retrieval.search_dense(retrieval.build_dense(encoder, POINTS, "IVF64,Flat", 8), encoder, ASKED, 5)
+    first = retrieval.search(
+        DenseRetriever(retrieval.build_dense(encoder, POINTS, "IVF64,Flat", "nprobe=8"), encoder), ASKED, 5
+    )
     (file,) = (cache_folder / "indexes").iterdir()
     whole = file.read_bytes()
     file.write_bytes(damage(whole))
-    again = retrieval.search_dense(retrieval.build_dense(encoder, POINTS, "IVF64,Flat", 8), encoder, ASKED, 5)
+    again = retrieval.search(
+        DenseRetriever(retrieval.build_dense(encoder, POINTS, "IVF64,Flat", "nprobe=8"), encoder), ASKED, 5
+    )
     np.testing.assert_array_equal(again[0], first[0])
     assert len(file.read_bytes()) == len(whole)
 
 
-def test_too_little_search_effort_is_no_wrong_passage(clouded):
+def test_too_small_search_parameters_are_no_wrong_passage(clouded):
     encoder, _ = clouded
-    index = retrieval.build_dense(encoder, POINTS, "IVF64,Flat", 1)
+    index = retrieval.build_dense(encoder, POINTS, "IVF64,Flat", "nprobe=1")
     with pytest.raises(
-        InputError, match=r"found fewer than 900 passages for 100 of 100 questions: raise search_effort"
+        InputError, match=r"found fewer than 900 passages for 100 of 100 questions: raise its search_parameters"
     ):
-        retrieval.search_dense(index, encoder, ASKED, 900)
+        retrieval.search(DenseRetriever(index, encoder), ASKED, 900)
 
 
 @pytest.mark.parametrize(
-    ("index", "effort", "message"),
+    ("index", "parameters", "message"),
     [
-        ("IVF64,Flat", None, r"is approximate: give search_effort \(nprobe"),
-        ("HNSW16,Flat", None, r"is approximate: give search_effort \(efSearch"),
-        ("HNSW16,Flat", 0, "of at least 1"),
-        ("IVF65536,SQ8", 64, "has 65536 lists for 4000 passages: take fewer, or index='Flat'"),
-        ("IVF,Flat", 64, r"none that faiss can make over 32 numbers \(could not parse index string IVF,Flat\)"),
+        ("IVF64,Flat", None, "is approximate: give search_parameters='nprobe=N', the lists that are looked into"),
+        ("HNSW16,Flat", None, "is approximate: give search_parameters='efSearch=N', the candidates that are kept"),
+        ("HNSW16,Flat", "efSearch=0", "of at least 1"),
+        ("IVF64,Flat", "nprobe=-1", "of at least 1"),
+        ("IVF64,Flat", "efSearch=64", "give search_parameters='nprobe=N'"),
+        ("IVF64,Flat", "nprobe=8,beam=3", r"'nprobe=8,beam=3' do not fit index 'IVF64,Flat': it has nprobe=N$"),
+        ("HNSW16,Flat", "efSearch=8,nprobe", "do not fit index 'HNSW16,Flat': it has efSearch=N$"),
+        ("IVF64_HNSW32,Flat", "nprobe=8,x=1", "it has nprobe=N, quantizer_efSearch=N$"),
+        ("Flat", "nprobe=8", "'nprobe=8' do not fit index 'Flat': it has none, leave them out$"),
+        ("IVF65536,SQ8", "nprobe=64", "has 65536 lists for 4000 passages: take fewer, or index='Flat'"),
+        (
+            "IVF,Flat",
+            "nprobe=64",
+            r"none that faiss can make over 32 numbers \(could not parse index string IVF,Flat\)",
+        ),
         ("flat earth", None, "none that faiss can make"),
-        ("NSG16,Flat", 4, "is not supported: use Flat, IVF<lists>,<codes>, HNSW<links> or SQ8"),
+        ("NSG16,Flat", "efSearch=4", "is not supported: use Flat, IVF<lists>,<codes>, HNSW<links> or SQ8"),
     ],
 )
-def test_a_wrong_index_is_refused_before_anything_is_encoded(clouded, index, effort, message):
+def test_a_wrong_index_is_refused_before_anything_is_encoded(clouded, index, parameters, message):
     encoder, seen = clouded
     with pytest.raises(InputError, match=message) as caught:
-        retrieval.build_dense(encoder, POINTS, index, effort)
+        retrieval.build_dense(encoder, POINTS, index, parameters)
     assert seen == [] and "\n" not in str(caught.value)
 
 
@@ -490,7 +512,7 @@ def test_an_index_that_cannot_be_trained_is_one_line(clouded):
     encoder, _ = clouded
     few = dict(list(POINTS.items())[:20])
     with pytest.raises(InputError, match="'PQ4' cannot be trained on 20 vectors") as caught:
-        retrieval.build_dense(encoder, few, "PQ4", 1)
+        retrieval.build_dense(encoder, few, "PQ4")
     assert "\n" not in str(caught.value)
 
 
@@ -504,7 +526,8 @@ def test_index_bytes_is_about_what_faiss_writes(clouded, cache_folder, index):
     import faiss
 
     encoder, _ = clouded
-    built = retrieval.build_dense(encoder, POINTS, index, 1)
+    parameters = {"IVF6": "nprobe=1", "HNSW": "efSearch=1"}.get(index[:4])
+    built = retrieval.build_dense(encoder, POINTS, index, parameters)
     size = len(faiss.serialize_index(built.faiss_index))
     assert retrieval.index_bytes(N_PASSAGES, WIDTH, index) == pytest.approx(size, rel=0.1)
     assert retrieval.index_bytes(2 * N_PASSAGES, WIDTH, index) != pytest.approx(size, rel=0.1)
@@ -516,18 +539,20 @@ def test_index_bytes_of_wikipedia():
     assert sizes == pytest.approx({"Flat": 64.6, "HNSW128,Flat": 86.4, "IVF65536,SQ8": 16.7}, abs=0.1)
 
 
-@pytest.mark.parametrize("index", ["Flat", "HNSW32,Flat", "IVF64,Flat"])
-def test_what_does_not_fit_is_refused_before_anything_is_encoded(clouded, monkeypatch, index):
+@pytest.mark.parametrize(
+    ("index", "parameters"), [("Flat", None), ("HNSW32,Flat", "efSearch=24"), ("IVF64,Flat", "nprobe=24")]
+)
+def test_what_does_not_fit_is_refused_before_anything_is_encoded(clouded, monkeypatch, index, parameters):
     encoder, seen = clouded
     size = retrieval.index_bytes(N_PASSAGES, WIDTH, index)
     substitute(monkeypatch, faiss_index_module, "_free_memory", lambda: size)
     with pytest.raises(
         InputError, match=rf"index '{index}' over 4000 passages needs 0\.0 GB of memory, .* lower n_pass"
     ):
-        retrieval.build_dense(encoder, POINTS, index, 24)
+        retrieval.build_dense(encoder, POINTS, index, parameters)
     assert seen == []
     substitute(monkeypatch, faiss_index_module, "_free_memory", lambda: 4 * size)
-    retrieval.build_dense(encoder, POINTS, index, 24)
+    retrieval.build_dense(encoder, POINTS, index, parameters)
 
 
 def test_free_memory_is_that_of_this_machine():
@@ -545,11 +570,11 @@ def towers(tmp_path):
 def test_questions_and_passages_have_encoders_of_their_own(towers):
     question_encoder, passage_encoder = towers
     index = retrieval.build_dense(passage_encoder, CORPUS)
-    ids, scores = retrieval.search_dense(index, question_encoder, QUESTIONS, 3)
+    ids, scores = retrieval.search(DenseRetriever(index, question_encoder), QUESTIONS, 3)
     texts = [f"{passage.title} [SEP] {passage.text}" for passage in CORPUS.values()]
     products = models.encode(question_encoder, QUESTIONS) @ models.encode(passage_encoder, texts).T
     np.testing.assert_allclose(scores, -np.sort(-products, axis=1)[:, :3], atol=1e-4)
-    same_tower, _ = retrieval.search_dense(index, passage_encoder, QUESTIONS, 3)
+    same_tower, _ = retrieval.search(DenseRetriever(index, passage_encoder), QUESTIONS, 3)
     assert (same_tower != ids).any()
 
 
@@ -581,16 +606,16 @@ def test_vectors_of_another_width_are_refused(towers, tmp_path):
     assert models.encode(wide, QUESTIONS).shape[1] == 48
     index = retrieval.build_dense(towers[1], CORPUS)
     with pytest.raises(
-        InputError, match=r"wide makes vectors of 48 numbers, the index holds vectors of 32: search with"
+        InputError, match=r"wide makes vectors of 48 numbers, the index holds 32: take the encoder that belongs"
     ):
-        retrieval.search_dense(index, wide, QUESTIONS, 3)
+        retrieval.search(DenseRetriever(index, wide), QUESTIONS, 3)
 
 
 # The whole way at scale `paper`, in small
 
 
-@pytest.mark.parametrize(("index", "effort"), [("IVF4,SQ8", 2), ("HNSW128,Flat", 128)])
-def test_from_files_in_the_hubs_schema_to_an_answer(towers, tmp_path, monkeypatch, index, effort):
+@pytest.mark.parametrize(("index", "parameters"), [("IVF4,SQ8", "nprobe=2"), ("HNSW128,Flat", "efSearch=128")])
+def test_from_files_in_the_hubs_schema_to_an_answer(towers, tmp_path, monkeypatch, index, parameters):
     """NQ-shaped questions, wiki_dpr-shaped passages, both towers of DPR, and a BART that reads what was found."""
     import datasets
 
@@ -612,8 +637,8 @@ def test_from_files_in_the_hubs_schema_to_an_answer(towers, tmp_path, monkeypatc
     assert len(dataset.corpus) == 160 and len(texts) == 4
 
     question_encoder, passage_encoder = towers
-    built = retrieval.build_dense(passage_encoder, dataset.corpus, index, effort)
-    ids, scores = retrieval.search_dense(built, question_encoder, texts, 5)
+    built = retrieval.build_dense(passage_encoder, dataset.corpus, index, parameters)
+    ids, scores = retrieval.search(DenseRetriever(built, question_encoder), texts, 5)
     assert ids.shape == scores.shape == (4, 5) and np.isfinite(scores).all()
     with pytest.MonkeyPatch.context() as patch:
         substitute(patch, runtime_module, "pick_device", lambda: "cpu")
@@ -633,7 +658,7 @@ def test_a_random_encoder_finds_nothing_where_minilm_does(encoder):
 
     def recall(encoder, n_docs):
         index = retrieval.build_dense(encoder, factbook.corpus)
-        ids, _ = retrieval.search_dense(index, encoder, [question.text for question in questions], n_docs)
+        ids, _ = retrieval.search(DenseRetriever(index, encoder), [question.text for question in questions], n_docs)
         return np.mean(
             [len(set(row) & set(q.gold_passages)) > 0 for row, q in zip(ids.tolist(), questions, strict=True)]
         )
@@ -642,7 +667,7 @@ def test_a_random_encoder_finds_nothing_where_minilm_does(encoder):
     assert recall(minilm, 10) > 0.85
     assert recall(encoder, 10) < 4 * chance
     bm25 = retrieval.build_bm25(factbook.corpus)
-    ids, _ = retrieval.search_bm25(bm25, [question.text for question in questions], 10)
+    ids, _ = retrieval.search(bm25, [question.text for question in questions], 10)
     assert np.mean([q.gold_passages[0] in row for row, q in zip(ids.tolist(), questions, strict=True)]) > 0.7
 
 
@@ -655,8 +680,8 @@ def test_an_extended_index_is_one_built_over_all(encoder):
     extended = retrieval.add_passages(base, encoder, new)
     whole = retrieval.build_dense(encoder, CORPUS)
     for ours, theirs in zip(
-        retrieval.search_dense(extended, encoder, QUESTIONS, 5),
-        retrieval.search_dense(whole, encoder, QUESTIONS, 5),
+        retrieval.search(DenseRetriever(extended, encoder), QUESTIONS, 5),
+        retrieval.search(DenseRetriever(whole, encoder), QUESTIONS, 5),
         strict=True,
     ):
         assert (ours == theirs).all() if ours.dtype.kind == "U" else np.allclose(ours, theirs, atol=1e-6)

@@ -183,7 +183,7 @@ def test_generator_and_question_encoder_move_and_the_loss_falls(
 
 
 def recall_at_1(index, encoder):
-    ids, _ = retrieval.search_dense(index, encoder, [example.query for example in EXAMPLES], 1)
+    ids, _ = retrieval.search(retrieval.DenseRetriever(index, encoder), [example.query for example in EXAMPLES], 1)
     return np.mean([id in example.gold_passages for id, example in zip(ids[:, 0], EXAMPLES, strict=True)])
 
 
@@ -266,7 +266,7 @@ def test_curves_begin_with_the_papers_formulas(generators, train, encoder, index
     base = generators(architecture)
     settings = dataclasses.replace(SHORT, n_steps=1, batch_size=6)
     _, _, curves = train(base, settings, marginalisation=marginalisation)
-    ids, scores = retrieval.search_dense(index, encoder, [example.query for example in EXAMPLES], 3)
+    ids, scores = retrieval.search(retrieval.DenseRetriever(index, encoder), [example.query for example in EXAMPLES], 3)
     losses, tops, entropies = [], [], []
     for example, row, logits in zip(EXAMPLES, ids, scores, strict=True):
         prior = np.exp(logits / TEMPERATURE) / np.exp(logits / TEMPERATURE).sum()
@@ -445,7 +445,7 @@ def test_passage_encoder_and_index_stay_as_they_are(llama, encoder, index, train
 
 
 def test_a_fixed_retriever_is_left_alone(llama, encoder, index, train):
-    ids, scores = retrieval.search_dense(index, encoder, [example.query for example in EXAMPLES], 4)
+    ids, scores = retrieval.search(retrieval.DenseRetriever(index, encoder), [example.query for example in EXAMPLES], 4)
     settings = dataclasses.replace(SHORT, n_steps=1)
     tuned, same, curves = train(llama, settings, index=None, retrieved=(ids, scores))
     assert same is encoder and distance(llama.model, tuned.model) > 0
@@ -457,7 +457,7 @@ def test_a_fixed_retriever_is_left_alone(llama, encoder, index, train):
 
 
 def test_a_passage_with_score_minus_infinity_is_left_out(llama, encoder, index, train):
-    ids, scores = retrieval.search_dense(index, encoder, [example.query for example in EXAMPLES], 3)
+    ids, scores = retrieval.search(retrieval.DenseRetriever(index, encoder), [example.query for example in EXAMPLES], 3)
     scores[:, 1] = -np.inf
     other = ids.copy()
     other[:, 1] = ids[:, 0]
@@ -752,7 +752,7 @@ def test_bart_and_dpr_on_records_as_the_hub_has_them(tmp_path, bart, train):
     )
     assert curves["loss"][-1] < curves["loss"][0]
     assert distance(bart.model, tuned.model) > 1e-3 and distance(questions.model, learned.model) > 1e-3
-    assert retrieval.search_dense(index, learned, ["Chad?"], 2)[0].shape == (1, 2)
+    assert retrieval.search(retrieval.DenseRetriever(index, learned), ["Chad?"], 2)[0].shape == (1, 2)
     assert len(generation.generate(tuned, PROMPTS[:1], 3)) == 1
 
 
@@ -836,7 +836,7 @@ def test_bad_texts_are_told_before_any_work(no_work, llama):
         training.fine_tune(llama, PROMPTS, ANSWERS[:-1], SHORT)
     with pytest.raises(InputError, match="answer number 5 is empty"):
         training.fine_tune(llama, PROMPTS, [*ANSWERS[:-1], ""], SHORT)
-    with pytest.raises(InputError, match=r"a prompt with its answer has \d+ tokens, .* takes 256"):
+    with pytest.raises(InputError, match=r"a prompt with its answer takes \d+ tokens, .* has 256"):
         training.fine_tune(llama, [*PROMPTS[:-1], "long " * 200], ANSWERS, SHORT)
 
 

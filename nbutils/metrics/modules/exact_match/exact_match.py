@@ -1,4 +1,4 @@
-"""Exact match of SQuAD (Rajpurkar et al. 2016): 1 where the normalised prediction equals a normalised answer."""
+"""Exact match of SQuAD (Rajpurkar et al. 2016): 1 where the normalized prediction equals a normalized answer."""
 
 import datasets
 import evaluate

@@ -1,6 +1,6 @@
 """ROUGE-L F1 (Lin 2004) by the rouge-score library: longest common subsequence of words, the best of the answers.
 
-No stemming. rouge-score's own tokeniser keeps runs of a-z and 0-9 after lower-casing: an accented letter ends a word,
+No stemming. rouge-score's own tokenizer keeps runs of a-z and 0-9 after lower-casing: an accented letter ends a word,
 and a text in another script has no words and scores 0.
 """
 

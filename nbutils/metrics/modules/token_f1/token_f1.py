@@ -1,6 +1,6 @@
 """Token F1 of SQuAD (Rajpurkar et al. 2016): words shared by prediction and answer, the best of the answers.
 
-F1 = 2 P R / (P + R) over the normalised words as a multiset. As in SQuAD 2.0's script, two texts of which one has no
+F1 = 2 P R / (P + R) over the normalized words as a multiset. As in SQuAD 2.0's script, two texts of which one has no
 word left score 1 if both have none, else 0.
 """
 

@@ -1,0 +1,15 @@
+"""A language model."""
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Generator:
+    """A language model with its tokenizer, decoder-only or sequence-to-sequence."""
+
+    name: str
+    sha256: str
+    model: Any
+    tokenizer: Any
+    seq2seq: bool

@@ -1,0 +1,38 @@
+"""One search over every kind of retriever."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nbutils.errors import InputError
+from nbutils.models import Encoder
+from nbutils.retrieval.bm25 import BM25Index, search_bm25
+from nbutils.retrieval.dense import DenseIndex, search_dense
+
+
+@dataclass(frozen=True)
+class DenseRetriever:
+    """Passages as vectors, and the encoder that makes one of a question; DPR's is not the one of the passages."""
+
+    index: DenseIndex
+    question_encoder: Encoder
+
+
+Retriever = BM25Index | DenseRetriever
+
+
+def search(retriever: Retriever, queries: list[str], n_docs: int) -> tuple[np.ndarray, np.ndarray]:
+    """The `n_docs` best passages of each query, best first: ids (B, K) as strings and scores (B, K) float32.
+
+    Scores are those of BM25, or inner products. K is smaller than `n_docs` only when the corpus is. The vectors of the
+    queries are kept by content: for an encoder that is being trained, `with cache.off():`.
+    Raises InputError for no queries, no passages asked for, an encoder whose vectors are not as wide as the index's,
+    and an approximate index that finds fewer passages.
+    """
+    if not queries:
+        raise InputError("nothing to search for: the list of questions is empty")
+    if n_docs < 1:
+        raise InputError(f"n_docs = {n_docs}: ask for at least 1 passage")
+    if isinstance(retriever, BM25Index):
+        return search_bm25(retriever, queries, n_docs)
+    return search_dense(retriever.index, retriever.question_encoder, queries, n_docs)
