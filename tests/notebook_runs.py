@@ -38,7 +38,7 @@ def check_smoke(slug, folder, figures, too_few=()):
     `too_few` names claims that may be missing: those over a kind of question of which smoke may have less than two.
     """
     found = results(slug, folder)
-    expected = {id_ for id_ in record.load_claims() if id_.startswith(slug[:3].replace("_", "."))}
+    expected = {id_ for id_ in claims.load_claims() if id_.startswith(slug[:3].replace("_", "."))}
     assert expected - {*too_few} <= found["claims"].keys() <= expected
     assert all(outcome["verdict"] == claims.NOT_TESTED for outcome in found["claims"].values())
     assert found["figures"].keys() == set(figures)
@@ -49,7 +49,7 @@ def check_smoke(slug, folder, figures, too_few=()):
 def small_data(folder, drop=0, kinds=("fact",)):
     """A folder with questions about twelve countries, less the first `drop`, and their passages; its path."""
     whole = data.load_dataset("factbook", n_countries=12)
-    keep = [q for kind in kinds for split in ("train", "test") for q in data.select(whole.questions, kind, split, 24)]
+    keep = [q for kind in kinds for split in ("train", "test") for q in data.select(whole.examples, kind, split, 24)]
     gold = {id_: whole.corpus[id_] for question in keep for id_ in question.gold_passages}
     data.write_folder(folder, data.Dataset(folder.name, gold, keep[drop:]))
     return str(folder)
@@ -58,7 +58,7 @@ def small_data(folder, drop=0, kinds=("fact",)):
 def without_gold(folder, target):
     """The same data set with questions as the hub's open-domain ones are: they can be scored, recall cannot."""
     whole = data.read_folder(folder)
-    open_ones = [data.Question(q.id, q.text, q.answers, (), "open", q.split) for q in whole.questions]
+    open_ones = [data.question_example(q.id, q.query, q.answers, (), split=q.split) for q in whole.examples]
     data.write_folder(target, data.Dataset("open", whole.corpus, open_ones))
     return str(target)
 
@@ -67,5 +67,5 @@ def without_titles(folder, target):
     """The same data set with passages as a reader's own often are: text alone."""
     whole = data.read_folder(folder)
     bare = {id_: data.Passage("", passage.text) for id_, passage in whole.corpus.items()}
-    data.write_folder(target, data.Dataset("untitled", bare, whole.questions))
+    data.write_folder(target, data.Dataset("untitled", bare, whole.examples))
     return str(target)

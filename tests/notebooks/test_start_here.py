@@ -118,7 +118,7 @@ def test_a_seq2seq_generator_and_passages_without_titles_will_do(small, tmp_path
 def test_a_data_set_without_test_questions_is_refused_in_one_line(small, tmp_path):
     parameters, _, _, _ = small
     whole = data.read_folder(parameters["dataset"])
-    train = [question for question in whole.questions if question.split == "train"]
+    train = [question for question in whole.examples if question.split == "train"]
     data.write_folder(tmp_path / "train", data.Dataset("train", whole.corpus, train))
     with pytest.raises(run.NotebookFailed, match="no question of kind 'any' in split 'test'") as failure:
         results(tmp_path / "out", **{**parameters, "dataset": str(tmp_path / "train")})
