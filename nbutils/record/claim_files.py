@@ -60,7 +60,7 @@ def paper_values(notebook: str, figure: str) -> dict[str, dict[str, float]]:
     for name, entry in load_paper(file).items():
         of_figure, group, method = name.split("/", 2)
         if of_figure == figure:
-            found.setdefault(group, {})[method] = entry["value"] / 100
+            found.setdefault(group, {})[method] = round(entry["value"] / 100, 6)  # 0.288, not 0.28800000000000003
     if not found:
         raise InputError(f"claims/{file.name} has no paper's value {figure}/...: name one of its figures")
     return found
