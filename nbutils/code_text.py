@@ -53,6 +53,16 @@ def class_pieces(cls: type, package: str) -> tuple[Pieces, Imports]:
     return [cls.__qualname__, *(piece for code in running for piece in _compiled_pieces(code))], {}
 
 
+def source_text(source: str) -> str:
+    """The syntax tree of a source as text: layout, comments, docstrings of definitions and annotations are left out.
+
+    Raises SyntaxError for what is no Python.
+    """
+    pieces: Pieces = []
+    _write(ast.parse(source).body, pieces, set(), set())
+    return "".join(pieces)
+
+
 # --- source and compiled code -----------------------------------------------------------------------------------------
 
 

@@ -45,7 +45,7 @@ def load_preset(notebook: str, scale: str, parameters: dict[str, Any]) -> Any:
     if scale not in module.PRESETS:
         raise InputError(f"no scale {scale!r}: use one of {', '.join(module.PRESETS)}")
     preset = module.PRESETS[scale]
-    fields_of = {name: (name,) for name in flattened(preset)} | getattr(module, "PARAMETERS", {})
+    fields_of = _fields_by_parameter(module, preset)
     given = {name: value for name, value in parameters.items() if value is not None}
     changes: dict[str, dict[str, Any]] = {"": {}}  # group -> field -> value; "": the preset's own fields
     for name, value in given.items():
@@ -67,6 +67,16 @@ def load_preset(notebook: str, scale: str, parameters: dict[str, Any]) -> Any:
             if field == "n_steps" and value <= warmup_steps:
                 raise InputError(f"{name} = {value}: give more than the {warmup_steps} steps of the warm-up")
     return replace(preset, **chosen)
+
+
+def parameter_names(notebook: str, scale: str) -> set[str]:
+    """Names of the parameters that `load_preset` takes for this notebook."""
+    module = _modules()[notebook]
+    return {*_fields_by_parameter(module, module.PRESETS[scale])}
+
+
+def _fields_by_parameter(module: ModuleType, preset: Any) -> dict[str, tuple[str, ...]]:
+    return {name: (name,) for name in flattened(preset)} | getattr(module, "PARAMETERS", {})
 
 
 def flattened(preset: Any) -> dict[str, Any]:

@@ -1,10 +1,13 @@
 """What a run found, and what made it, as data; claims judged on it, and the table and page made of it.
 
-`record` collects and saves, `storage` writes and reads the file, `values` refuses what may not be in it, `provenance`
-says what made it, `claims` judges, `scoring` notes scores beside what chance gives, `report` renders README and page.
+`record` collects and saves, `storage` writes and reads the file, `values` refuses what may not be in it, `origin` says
+which code made it and `provenance` on what machine, `claim_files` reads claims and papers' values, `claims` judges,
+`scoring` notes scores beside what chance gives, `report` renders README and page.
 """
 
-from nbutils.record.provenance import device_name, library_versions, notebook_code_sha256, package_sha256
+from nbutils.record.claim_files import load_claims, paper_values
+from nbutils.record.origin import changes, changes_since, made_by
+from nbutils.record.provenance import device_name, library_versions
 from nbutils.record.record import INTERVAL, Record
 from nbutils.record.storage import FORMAT, VOLATILE, load_record, without_volatile
 
@@ -13,10 +16,13 @@ __all__ = [
     "INTERVAL",
     "VOLATILE",
     "Record",
+    "changes",
+    "changes_since",
     "device_name",
     "library_versions",
+    "load_claims",
     "load_record",
-    "notebook_code_sha256",
-    "package_sha256",
+    "made_by",
+    "paper_values",
     "without_volatile",
 ]

@@ -1,14 +1,13 @@
-"""Claims of papers as data (`notebooks/claims/NN.yaml`), and how a claim is judged against per-question scores."""
+"""How a claim is judged against per-question scores; the claims themselves are read by `claim_files`."""
 
 import math
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nbutils import metrics, paths
+from nbutils import metrics
 from nbutils.errors import InputError
 from nbutils.presets import SCALES
 
@@ -19,109 +18,10 @@ NOT_TESTED = "not tested at this scale"
 # Questions off the rule's limit that decide a claim: of 5, all fall on one side by chance in 2/2**5 = 6 %.
 MIN_DIFFERING = 6
 
-_TEXTS = ("paper", "where", "sentence", "paper_values", "min_scale")
-_REQUIRED = (*_TEXTS, "quantity", "rule", "null")
-_OPTIONAL = ("note",)
-_FORMS = "{mean: score}, {difference: [score, other score]} or {trend: [three or more scores, in order]}"
-_ID = re.compile(r"\d\d\.[a-z][a-z0-9_]*")
 _ORDERING = re.compile(r"(>=|<=|>|<)\s*(-?\d+(?:\.\d+)?)")
 
 
-def load_claims(path: Path | None = None) -> dict[str, dict]:
-    """Every claim of the files in `notebooks/claims/` (or of `path`, a folder or a file), validated: {id: claim}, in
-    the order of the files' names and of each file.
-
-    A claim has the file's keys, "id", and "note" ("" if absent). Its quantity, and its null of the same kind, is
-    {mean: score}, {difference: [score, other score]} or {trend: [score at step 0, at step 1, at step 2, ...]}.
-    Raises InputError, naming the file and the claim, for an unknown or missing key (a missing null too), a malformed
-    id, quantity or rule, an unknown scale, an id that occurs twice, and one whose number is not the file's name.
-    """
-    path = path or paths.CLAIMS
-    files = sorted(path.glob("*.yaml")) if path.is_dir() else [path]
-    if not files or not files[0].is_file():
-        file = "NN.yaml" if not files else path.name
-        folder = path if not files else path.parent
-        raise InputError(f"no claims file {file} in {folder.name}/: it lists every claim and its rule")
-    return {id_: claim for file in files for id_, claim in _read_claims(file).items()}
-
-
-def _read_claims(path: Path) -> dict[str, dict]:
-    """The claims of one file, `NN.yaml`."""
-    import yaml
-
-    where = f"{path.parent.name}/{path.name}"
-    try:
-        text = path.read_text(encoding="utf-8")
-        tree = yaml.compose(text, Loader=yaml.SafeLoader)
-        content = yaml.safe_load(text)
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{where} is not YAML in UTF-8: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict) or not content:
-        raise InputError(f"{where} must map claim ids to claims")
-    _check_distinct_keys(where, tree)
-    claims = {id_: _validated(where, id_, claim) for id_, claim in content.items()}
-    for id_ in claims:
-        if id_.partition(".")[0] != path.stem:
-            raise InputError(f"{where}: claim {id_} is one of another notebook: move it to {id_[:2]}.yaml")
-    return claims
-
-
-def _check_distinct_keys(where: str, node: Any) -> None:
-    """YAML readers keep the last of two equal keys in silence: a claim pasted twice would vanish."""
-    import yaml
-
-    if not isinstance(node, yaml.MappingNode):
-        return
-    seen = set()
-    for key, value in node.value:
-        if key.value in seen:
-            raise InputError(f"{where}: {key.value!r} occurs twice: give each claim and each key once")
-        seen.add(key.value)
-        _check_distinct_keys(f"{where}: {key.value}", value)
-
-
-def _validated(file: str, id_: Any, claim: Any) -> dict:
-    where = f"{file}: claim {id_}"
-    if not isinstance(id_, str) or not _ID.fullmatch(id_):
-        raise InputError(f"{where}: an id is two digits of the notebook, a dot and a slug, such as 00.dense_over_bm25")
-    if not isinstance(claim, dict):
-        raise InputError(f"{where} must be a mapping with {', '.join(_REQUIRED)}")
-    # YAML reads the unquoted key `null` as its null value.
-    claim = {"null" if key is None else key: value for key, value in claim.items()}
-    unknown = sorted(str(key) for key in claim.keys() - {*_REQUIRED, *_OPTIONAL})
-    if unknown:
-        raise InputError(f"{where} has unknown key {unknown[0]!r}: known are {', '.join((*_REQUIRED, *_OPTIONAL))}")
-    missing = [key for key in _REQUIRED if key not in claim]
-    if missing:
-        raise InputError(f"{where} lacks {missing[0]!r}")
-    for key in (*_TEXTS, *(key for key in _OPTIONAL if key in claim)):
-        if not isinstance(claim[key], str) or not claim[key].strip():
-            raise InputError(f"{where}: {key} is {claim[key]!r}: give a non-empty text")
-    if claim["min_scale"] not in SCALES[1:]:
-        raise InputError(f"{where}: min_scale is {claim['min_scale']!r}: use one of {', '.join(SCALES[1:])}")
-    kinds = [_check_quantity(f"{where}: {key}", claim[key]) for key in ("quantity", "null")]
-    if kinds[0] != kinds[1] or claim["quantity"] == claim["null"]:
-        raise InputError(f"{where}: null must be the same kind as quantity ({kinds[0]}), over other scores")
-    _bounds(f"{where}: rule", claim["rule"])
-    return {"id": id_, "note": "", **claim}
-
-
-def _check_quantity(where: str, quantity: Any) -> str:
-    """The kind of a quantity, "mean", "difference" or "trend", once its shape is right."""
-    if not isinstance(quantity, dict) or len(quantity) != 1:
-        raise InputError(f"{where} is {quantity!r}: give {_FORMS}")
-    kind, scores = next(iter(quantity.items()))
-    names = scores if isinstance(scores, list) else [scores]
-    if not all(isinstance(name, str) and name for name in names):
-        raise InputError(f"{where} is {quantity!r}: score names are non-empty texts")
-    n = len(names) if isinstance(scores, list) and len(set(names)) == len(names) else 0
-    right = {"mean": isinstance(scores, str), "difference": n == 2, "trend": n >= 3}
-    if not right.get(kind, False):
-        raise InputError(f"{where} is {quantity!r}: give {_FORMS}")
-    return kind
-
-
-def _bounds(where: str, rule: Any) -> tuple[float, float, bool, bool]:
+def rule_bounds(where: str, rule: Any) -> tuple[float, float, bool, bool]:
     """The values that a rule allows: (lowest, highest, lowest itself allowed, highest itself allowed)."""
     form = f'{where} is {rule!r}: give {{ordering: "> 0"}} (or >=, <, <=) or {{interval: [low, high]}}'
     if not isinstance(rule, dict) or len(rule) != 1:
@@ -148,7 +48,7 @@ def verdict(value: float, low: float, high: float, rule: Mapping[str, Any]) -> s
     `value` is the estimate within its 95 % interval [low, high]; it decides nothing, but must be a number.
     Raises InputError for a malformed rule and for an interval that is not finite or not in order.
     """
-    lowest, highest, lowest_allowed, highest_allowed = _bounds("rule", rule)
+    lowest, highest, lowest_allowed, highest_allowed = rule_bounds("rule", rule)
     if not (math.isfinite(value) and math.isfinite(low) and math.isfinite(high) and low <= high):
         raise InputError(f"cannot judge the value {value} with the interval [{low}, {high}]")
     above = low >= lowest if lowest_allowed else low > lowest
@@ -203,7 +103,7 @@ def interval_text(outcome: Mapping[str, float], sign: str = "+") -> str:
 
 def n_differing(values: np.ndarray, rule: Mapping[str, Any]) -> int:
     """How many questions do not lie on the limit of the rule (of two limits the one on which more lie)."""
-    limits = [limit for limit in _bounds("rule", rule)[:2] if math.isfinite(limit)]
+    limits = [limit for limit in rule_bounds("rule", rule)[:2] if math.isfinite(limit)]
     return min(int(np.count_nonzero(values != limit)) for limit in limits)
 
 

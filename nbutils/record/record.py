@@ -15,8 +15,8 @@ from nbutils import files, metrics, paths
 from nbutils.data import Dataset, questions
 from nbutils.errors import InputError
 from nbutils.presets import SCALES
-from nbutils.record import claims, provenance, storage
-from nbutils.record.values import checked_ids, checked_number, error_prefix, plain
+from nbutils.record import claim_files, claims, origin, provenance, storage
+from nbutils.record.values import checked_ids, checked_number, error_prefix, groups, plain
 
 INTERVAL = "95 % bootstrap over questions"
 
@@ -54,10 +54,7 @@ class Record:
             "preset": plain("preset", dict(preset)),
             "data": {},
             "models": {},
-            "code": {
-                "notebook": provenance.notebook_code_sha256(paths.NOTEBOOKS / f"{notebook}.ipynb"),
-                "nbutils": provenance.package_sha256(),
-            },
+            "made_by": origin.made_by(paths.NOTEBOOKS / f"{notebook}.ipynb"),
             "versions": provenance.library_versions(),
             "device": provenance.device_name(),
             "timings": {},
@@ -66,6 +63,7 @@ class Record:
             "series": {},
             "matrices": {},
             "claims": {},
+            "skipped": {},
             "figures": {},
         }
 
@@ -91,13 +89,27 @@ class Record:
             raise InputError(f"model {name!r} has no sha256: the record must say which weights were used")
         self._add("models", role, {"name": name, "sha256": sha256})
 
-    def scores(self, name: str, ids: Sequence[str], values: Sequence[float]) -> None:
+    def scores(
+        self,
+        name: str,
+        examples: Sequence[Any],
+        values: Sequence[float],
+        nulls: Mapping[str, Sequence[float]] | None = None,
+    ) -> None:
         """Add one score per question under `name`, and the metric of that name: mean, 95 % interval and n.
 
+        `examples` are the questions, records with an id, or their ids; subjects and fields are kept where all have
+        them. `nulls`, {"shuffled answers": values}, are what the same examples score on inputs that tell nothing. They
+        go under "<name>, <null>", which a claim calls `null: shuffled answers`.
         Raises InputError for a name that is taken, repeated or unequally many ids, fewer than 2 questions, and a value
         that is not a finite number.
         """
-        ids = checked_ids(f"scores {name!r}", ids, len(values))
+        self._add_scores(name, examples, values)
+        for null, of_null in (nulls or {}).items():
+            self._add_scores(f"{name}, {null}", examples, of_null)
+
+    def _add_scores(self, name: str, examples: Sequence[Any], values: Sequence[float]) -> None:
+        ids = checked_ids(f"scores {name!r}", examples, len(values))
         values = [
             checked_number(f"scores {name!r} of question {id_}", value) for id_, value in zip(ids, values, strict=True)
         ]
@@ -106,7 +118,7 @@ class Record:
         if name in self.content["scores"]:
             raise InputError(f"the record already has scores {name!r}: give each result a name of its own")
         self.metric(name, value, low, high, len(ids))
-        self._add("scores", name, {"ids": ids, "values": values})
+        self._add("scores", name, {"ids": ids, "values": values, **groups(examples)})
 
     def metric(self, name: str, value: float, low: float, high: float, n: int, interval: str = INTERVAL) -> None:
         """Add a value that has no per-question scores, with its interval, what that is over, and n."""
@@ -139,10 +151,13 @@ class Record:
             raise InputError(f"{where} has an interval whose low is above its high")
         self._add("series", name, {**entry, "n": int(n)})
 
-    def curve(self, name: str, x: Sequence[float], ids: Sequence[str], matrix: Sequence[Sequence[float]]) -> None:
-        """Add a curve from scores per question, `matrix` (n_questions, len(x)): means and 95 % intervals."""
+    def curve(self, name: str, x: Sequence[float], examples: Sequence[Any], matrix: Sequence[Sequence[float]]) -> None:
+        """Add a curve from scores per question, `matrix` (n_questions, len(x)): means and 95 % intervals.
+
+        `examples` are the questions, records with an id, or their ids.
+        """
         where = f"series {name!r}"
-        ids = checked_ids(where, ids, len(matrix))
+        ids = checked_ids(where, examples, len(matrix))
         if any(len(row) != len(x) for row in matrix):
             raise InputError(f"{where}: every question needs {len(x)} values, one for each x")
         with error_prefix(where):
@@ -178,17 +193,40 @@ class Record:
     def claim(self, id_: str) -> str:
         """Judge a claim of `notebooks/claims/` on this record's scores, keep the outcome, and return it as one line.
 
-        Such as "reproduced  00.dense_over_bm25  +0.120 [0.053, 0.190]  n=400". Raises InputError for an unknown claim,
-        one of another notebook, one judged before, a missing score, and a claim that its null input passes too.
+        Such as "reproduced  00.dense_over_bm25  +0.120 [0.053, 0.190]  n=400". One that was skipped is not judged, and
+        the line says why. Raises InputError for an unknown claim, one of another notebook, one judged before, a missing
+        score, and a claim that its null input passes too.
         """
-        known = claims.load_claims()
+        claim = self._known_claim(id_)
+        if id_ in self.content["skipped"]:
+            return f"skipped  {id_}  {self.content['skipped'][id_]}"
+        outcome = claims.judge(claim, self.content["scores"], self.content["scale"])
+        self._add("claims", id_, outcome)
+        return f"{outcome['verdict']}  {id_}  {claims.interval_text(outcome)}  n={outcome['n']}"
+
+    def skip(self, ids: Sequence[str], why: str) -> None:
+        """Leave claims open, at the head of a block that lacks its data; `why`, such as "questions name no passages".
+
+        `claim` then says so in place of judging them, and the report shows "skipped: <why>". Raises InputError for no
+        reason, an unknown claim, one of another notebook, and one that is judged or skipped already.
+        """
+        if isinstance(ids, str):
+            raise InputError(f"skip {ids!r}: give a list of claims")
+        if not why.strip():
+            raise InputError(f"skip {', '.join(ids)}: say why")
+        for id_ in ids:
+            self._known_claim(id_)
+            if id_ in self.content["claims"]:
+                raise InputError(f"claim {id_!r} is judged already: skip it before, or not at all")
+            self._add("skipped", id_, " ".join(why.split()))
+
+    def _known_claim(self, id_: str) -> Mapping[str, Any]:
+        known = claim_files.load_claims()
         if id_ not in known:
             raise InputError(f"claims/{id_[:2]}.yaml has no claim {id_!r}")
         if id_.partition(".")[0] != self.content["notebook"].partition("_")[0]:
             raise InputError(f"claim {id_!r} is not one of notebook {self.content['notebook']}")
-        outcome = claims.judge(known[id_], self.content["scores"], self.content["scale"])
-        self._add("claims", id_, outcome)
-        return f"{outcome['verdict']}  {id_}  {claims.interval_text(outcome)}  n={outcome['n']}"
+        return known[id_]
 
     def figure(self, name: str, png: bytes, caption: str) -> Path:
         """Keep a figure until `save`, and return where that will put it. Use plotting.save_figure, which calls this."""

@@ -11,12 +11,13 @@ from typing import Any
 from nbutils import files, paths
 from nbutils.errors import InputError
 from nbutils.presets import SCALES
-from nbutils.record import claims, storage
+from nbutils.record import claim_files, claims, storage
 
 BEGIN = "<!-- claims:begin -->"
 END = "<!-- claims:end -->"
 NOT_RUN = "not run"
-VERDICTS = (claims.REPRODUCED, claims.NOT_REPRODUCED, claims.INCONCLUSIVE, claims.NOT_TESTED, NOT_RUN)
+SKIPPED = "skipped"
+VERDICTS = (claims.REPRODUCED, claims.NOT_REPRODUCED, claims.INCONCLUSIVE, claims.NOT_TESTED, SKIPPED, NOT_RUN)
 README_SCALE = "tiny"
 _TEMPLATES = Path(__file__).resolve().parents[1] / "templates"
 
@@ -70,19 +71,22 @@ def _contents(scale: str, out_dir: str | Path | None) -> tuple[str, str]:
 
 def _rows(scale: str, records: Mapping[str, Mapping[str, Any]]) -> list[dict]:
     """One row per known claim: its keys, and "outcome" (None when no record judged it), "number"."""
-    known = claims.load_claims()
-    outcomes = {}
+    known = claim_files.load_claims()
+    outcomes, skipped = {}, {}
     for name, content in records.items():
         for id_, outcome in content["claims"].items():
             # Judged again from the scores: a rule changed after the run must not keep the old verdict.
             if id_ not in known or not _same(claims.judge(known[id_], content["scores"], scale), outcome):
                 raise InputError(f"claim {id_} of {name} is no longer judged as in its record: run {name} again")
             outcomes[id_] = outcome
+        if unknown := content["skipped"].keys() - known.keys():
+            raise InputError(f"{name} skipped claim {min(unknown)}, which is no longer one: run {name} again")
+        skipped |= content["skipped"]
     rows = []
     for id_, claim in known.items():
         outcome = outcomes.get(id_)
-        verdict = outcome["verdict"] if outcome else NOT_RUN
-        judged = verdict not in (NOT_RUN, claims.NOT_TESTED)
+        verdict = outcome["verdict"] if outcome else SKIPPED if id_ in skipped else NOT_RUN
+        judged = verdict not in (NOT_RUN, SKIPPED, claims.NOT_TESTED)
         sign, null = "" if "mean" in claim["quantity"] else "+", outcome and outcome["null"]
         deep_enough = SCALES.index(scale) >= SCALES.index(claim["min_scale"])
         rows.append(
@@ -94,6 +98,7 @@ def _rows(scale: str, records: Mapping[str, Mapping[str, Any]]) -> list[dict]:
                 "here": f"{claims.interval_text(outcome, sign)}, n = {outcome['n']}" if outcome else "-",
                 "null_result": f"{claims.interval_text(null, sign)} {null['verdict']}" if judged else "-",
                 "verdict": verdict,
+                "verdict_text": f"{verdict}: {skipped[id_]}" if verdict == SKIPPED else verdict,
                 "scale": scale if deep_enough else f"needs {claim['min_scale']}",
             }
         )
@@ -144,7 +149,7 @@ def _table(rows: list[dict]) -> str:
         source = f"{row['paper']}, {row['where']}"
         paper = source if row["paper_values"] == "-" else f"{source}: {row['paper_values']}"
         sentence = f"{row['sentence']} ({row['note']})" if row["note"] else row["sentence"]
-        cells = (sentence, paper, row["here"], row["null_result"], row["verdict"], row["scale"])
+        cells = (sentence, paper, row["here"], row["null_result"], row["verdict_text"], row["scale"])
         lines.append("| " + " | ".join(_markdown(cell) for cell in cells) + " |")
     return "\n".join(lines)
 

@@ -1,6 +1,7 @@
 """Scores of answers, of the diversity of texts and of what was retrieved, each noted beside what chance gives."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -20,36 +21,35 @@ def record_answers(
     A question's score is the mean over seeds; the range of the seeds' means goes under "<name>, seeds". The same
     answers scored against shuffled references go under "<name>, shuffled answers": what chance gives.
     """
-    ids, accepted = [item.id for item in items], [item.answers for item in items]
+    name, accepted = f"{metric}/{system}/{task}", [item.answers for item in items]
     shuffled = _shuffled(accepted)
-    for label, references in {"": accepted, ", shuffled answers": shuffled}.items():
-        per_seed = [metrics.answer_scores(metric, said, references) for said in answers]
-        record.scores(f"{metric}/{system}/{task}{label}", ids, np.mean(per_seed, axis=0))
-        if not label and len(per_seed) > 1:
-            means = [scores.mean() for scores in per_seed]
-            interval = f"range over {len(means)} seeds"
-            record.metric(
-                f"{metric}/{system}/{task}, seeds", np.mean(means), min(means), max(means), len(ids), interval
-            )
+    per_seed = [metrics.answer_scores(metric, said, accepted) for said in answers]
+    chance = [metrics.answer_scores(metric, said, shuffled) for said in answers]
+    record.scores(name, items, np.mean(per_seed, axis=0), {"shuffled answers": np.mean(chance, axis=0)})
+    if len(per_seed) > 1:
+        means = [scores.mean() for scores in per_seed]
+        interval = f"range over {len(means)} seeds"
+        record.metric(f"{name}, seeds", np.mean(means), min(means), max(means), len(items), interval)
 
 
 def record_diversity(
     record: Record,
     task: str,
-    ids: Sequence[str],
+    examples: Sequence[Any],
     texts: Mapping[str, Sequence[Sequence[str]]],
     pairs: Sequence[tuple[str, str]],
     seed: int,
 ) -> bool:
     """Note the share of distinct tri-grams (Lewis et al. 2020, Table 5) as "distinct_trigrams/<system>/<task>".
 
-    `texts` has for each system one list a training seed, in the order of `ids`; scores are means over seeds. For each
-    (one, other) of `pairs` there is also "distinct_trigrams at equal length/<one> with <other>/<task>", of the texts of
-    `one` cut to the words that the other system's text of the item has, since the share falls with the amount of text;
-    and "distinct_trigrams mixed/...", where half of the items, drawn by `seed`, have their two texts exchanged: chance.
-    False, and nothing is noted, where some system writes no text of three tokens.
+    `texts` has for each system one list a training seed, in the order of `examples`, which are records or ids; scores
+    are means over seeds. For each (one, other) of `pairs` there is also
+    "distinct_trigrams at equal length/<one> with <other>/<task>", of the texts of `one` cut to the words that the
+    other system's text of the item has, since the share falls with the amount of text; and "distinct_trigrams
+    mixed/...", where half of the items, drawn by `seed`, have their two texts exchanged: chance. False, and nothing is
+    noted, where some system writes no text of three tokens.
     """
-    half = np.random.default_rng(seed).permutation(len(ids)) < len(ids) // 2
+    half = np.random.default_rng(seed).permutation(len(examples)) < len(examples) // 2
     versions = {f"distinct_trigrams/{system}": per_seed for system, per_seed in texts.items()}
     for pair in pairs:
         for one, other in (pair, pair[::-1]):
@@ -65,7 +65,7 @@ def record_diversity(
     except InputError:  # no tri-gram at all
         return False
     for name, values in shares.items():
-        record.scores(f"{name}/{task}", ids, values)
+        record.scores(f"{name}/{task}", examples, values)
     return True
 
 
@@ -86,7 +86,7 @@ def record_retrieval(
     items name gold passages, "recall_at_<k>/<system>" is the share of these that is among the first k. Scores are means
     over seeds.
     """
-    ids, accepted = [item.id for item in items], [item.answers for item in items]
+    accepted = [item.answers for item in items]
     texts = {id_: passage.text for id_, passage in corpus.items()}
     draws = [accepted, *(_shuffled(accepted, seed) for seed in range(N_SHUFFLES + 1))]
     together = [answers for draw in draws for answers in draw]  # in one call each passage is read once
@@ -94,14 +94,14 @@ def record_retrieval(
     right, *wrong, other = hits.reshape(len(draws), len(items), len(ks))
     chance = np.mean(wrong, axis=0)
     for place, k in enumerate(ks):
-        record.scores(f"top_{k}/{system}", ids, right[:, place])
-        record.scores(f"top_{k} above chance/{system}", ids, (right - chance)[:, place])
-        record.scores(f"top_{k} above chance/{system}, shuffled answers", ids, (other - chance)[:, place])
+        record.scores(f"top_{k}/{system}", items, right[:, place])
+        null = {"shuffled answers": (other - chance)[:, place]}
+        record.scores(f"top_{k} above chance/{system}", items, (right - chance)[:, place], null)
     gold = [item.gold_passages for item in items]
     if all(gold):
         recall = np.mean([metrics.recall_curve(rows, gold, ks) for rows in found], axis=0)
         for k, column in zip(ks, recall.T, strict=True):
-            record.scores(f"recall_at_{k}/{system}", ids, column)
+            record.scores(f"recall_at_{k}/{system}", items, column)
 
 
 def _first_words(text: str, n: int) -> str:

@@ -7,9 +7,10 @@ from typing import Any
 
 from nbutils.errors import InputError
 
-FORMAT = 2
+FORMAT = 3
+LABELS = ("ids", "subjects", "fields")  # of the questions of a score
 VOLATILE = ("timings", "versions", "device")
-# Sections whose order means nothing are sorted; claims and figures keep the order of the notebook.
+# Sections whose order means nothing are sorted; claims, figures and the notebook's cells keep their own.
 _SORTED = ("parameters", "models", "versions", "timings", "scores", "metrics", "series", "matrices")
 
 
@@ -26,7 +27,8 @@ def load_record(path: Path) -> dict:
     scores = content.get("scores", {})
     for entry in scores.values():
         if isinstance(entry["ids"], str):
-            entry["ids"] = scores[entry["ids"]]["ids"]
+            owner = scores[entry["ids"]]
+            entry |= {label: owner[label] for label in LABELS if label in owner}
     return content
 
 
@@ -45,27 +47,32 @@ def without_volatile(record: Mapping[str, Any]) -> dict:
 
 def to_json(content: Mapping[str, Any]) -> str:
     """Deterministic JSON with one line per entry of a section, so that a diff shows which results changed."""
-    sections = []
-    for section, value in {**content, "scores": _folded(content["scores"])}.items():
-        if isinstance(value, dict) and value:
-            names = sorted(value) if section in _SORTED else list(value)
-            entries = ",\n".join(f"  {_compact(name)}: {_compact(value[name])}" for name in names)
-            sections.append(f" {_compact(section)}: {{\n{entries}\n }}")
-        else:
-            sections.append(f" {_compact(section)}: {_compact(value)}")
-    return "{\n" + ",\n".join(sections) + "\n}\n"
+    content = {**content, "scores": _folded(content["scores"])}
+    content |= {section: dict(sorted(content[section].items())) for section in _SORTED}
+    return _lines(content, {section: 2 if section == "made_by" else 1 for section in content}) + "\n"
+
+
+def _lines(value: Mapping[str, Any], depths: Mapping[str, int], indent: str = "") -> str:
+    """A mapping with a line for each entry; of an entry that is a mapping too, down to its depth, for each of its."""
+    entries = []
+    for name, entry in value.items():
+        depth = depths[name] if isinstance(entry, dict) and entry else 0
+        below = _lines(entry, dict.fromkeys(entry, depth - 1), f"{indent} ") if depth else _compact(entry)
+        entries.append(f"{indent} {_compact(name)}: {below}")
+    return "{\n" + ",\n".join(entries) + f"\n{indent}}}"
 
 
 def _folded(scores: Mapping[str, dict]) -> dict[str, dict]:
-    """Scores as they are written: where one with the same question ids stands before, its name in place of the ids.
+    """Scores as they are written: where one of the same questions stands before, its name in place of their ids.
 
     A thousand ids under a hundred scores would be most of a record.
     """
-    first: dict[tuple[str, ...], str] = {}
+    first: dict[str, str] = {}
     folded = {}
     for name in sorted(scores):
-        owner = first.setdefault(tuple(scores[name]["ids"]), name)
-        folded[name] = scores[name] if owner == name else {**scores[name], "ids": owner}
+        labels = {label: scores[name][label] for label in LABELS if label in scores[name]}
+        owner = first.setdefault(_compact(labels), name)
+        folded[name] = scores[name] if owner == name else {"ids": owner, "values": scores[name]["values"]}
     return folded
 
 

@@ -1,4 +1,4 @@
-"""What may go into a record: question ids, finite numbers, and values that JSON gives back as they were."""
+"""What may go into a record: ids and groups of questions, finite numbers, and values that JSON gives back unchanged."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,9 +17,11 @@ def error_prefix(where: str) -> Iterator[None]:
         raise InputError(f"{where}: {error}") from error
 
 
-def checked_ids(where: str, ids: Sequence[str], n_rows: int) -> list[str]:
-    """The ids as a list. Raises InputError unless they are `n_rows` strings, each another."""
-    ids = list(ids)
+def checked_ids(where: str, examples: Sequence[Any], n_rows: int) -> list[str]:
+    """The ids of examples, or the ids that are given for them. Raises InputError unless they are `n_rows` strings, each
+    another.
+    """
+    ids = [getattr(example, "id", example) for example in examples]
     if len(ids) != n_rows:
         raise InputError(f"{where}: {len(ids)} question ids but values of {n_rows} questions")
     if not all(isinstance(id_, str) for id_ in ids):
@@ -28,6 +30,19 @@ def checked_ids(where: str, ids: Sequence[str], n_rows: int) -> list[str]:
         twice = next(id_ for id_ in ids if ids.count(id_) > 1)
         raise InputError(f"{where}: question {twice!r} occurs twice")
     return [str(id_) for id_ in ids]
+
+
+def groups(examples: Sequence[Any]) -> dict[str, list[str]]:
+    """What the examples are about: {"subjects": [...], "fields": [...]}, each where every example says it.
+
+    Questions about one country are not independent of each other: intervals over subjects need to know.
+    """
+    found = {}
+    for label, attribute in (("subjects", "subject"), ("fields", "field")):
+        values = [getattr(example, attribute, None) for example in examples]
+        if values and all(isinstance(value, str) and value for value in values):
+            found[label] = [str(value) for value in values]
+    return found
 
 
 def checked_number(where: str, value: Any) -> float:

@@ -16,15 +16,16 @@ HASHED_BYTES = 1 << 26  # larger files are told apart by size and time of change
 def freshness_key(path: Path, scale: str, parameters: Mapping[str, object] | None = None) -> dict:
     """Everything that a notebook's results depend on, as `run.json` keeps it beside the record.
 
-    The notebook's code, the source of `nbutils` (with the embedded models' checksums in it), all parameter values,
-    the versions of libraries and of the embedded data's package, the device, and the checksums of the files in `data/`
-    and in folders that parameters name (your own data or models). Hub models and data sets are known by name only.
+    The code that makes them (`record.made_by`, with the embedded models' checksums in it), all parameter values, the
+    scale's preset, the versions of libraries and of the embedded data's package, the device, and the checksums of the
+    files in `data/` and in folders that parameters name (your own data or models). Hub models and data sets are known
+    by name only.
 
     Raises InputError when a parameter is wrong.
     """
     import importlib.metadata
 
-    from nbutils import record
+    from nbutils import presets, record
 
     given = resolve_parameters(path, scale, parameters)
     values = {name: given.get(name, default) for name, default in default_values(path).items() if name != "out_dir"}
@@ -33,10 +34,11 @@ def freshness_key(path: Path, scale: str, parameters: Mapping[str, object] | Non
     for name, value in values.items():
         if isinstance(value, str) and value and (path.parent / value).is_dir():
             inputs[name] = _digest((path.parent / value).rglob("*"))
+    known = presets.find_presets().get(path.stem, {})  # a notebook may have none
     return {
         "parameters": values,
-        "notebook": record.notebook_code_sha256(path),
-        "nbutils": record.package_sha256(),
+        "preset": presets.flattened(known[scale]) if scale in known else {},
+        "made_by": record.made_by(path),
         "versions": {**record.library_versions(), **packages},
         "device": record.device_name(),
         "inputs": inputs,
@@ -58,8 +60,11 @@ def why_stale(
 ) -> str:
     """Why the notebook has to run (again), or "" when its results are what a run would make.
 
-    Raises InputError when a parameter is wrong.
+    Such as "changed since: notebook (cell 1da022ca), metrics.recall_curve". Raises InputError when a parameter is
+    wrong.
     """
+    from nbutils import record
+
     results = paths.results_dir(path.stem, scale, out_dir)
     try:
         kept = json.loads((results / "run.json").read_text(encoding="utf-8"))
@@ -74,5 +79,6 @@ def why_stale(
     if missing:
         return f"{missing[0]} is missing"
     now = json.loads(json.dumps(freshness_key(path, scale, parameters)))
-    changed = [part for part in now if kept.get(part) != now[part]]
+    changed = [part for part in now if part != "made_by" and kept.get(part) != now[part]]
+    changed += record.changes(kept.get("made_by", {}), now["made_by"])
     return f"changed since: {', '.join(changed)}" if changed else ""

@@ -8,7 +8,8 @@ import pytest
 from nbutils import metrics, paths
 from nbutils.errors import InputError
 from nbutils.presets import SCALES
-from nbutils.record.claims import interval_text, judge, load_claims, verdict
+from nbutils.record.claim_files import load_claims, load_paper, paper_values
+from nbutils.record.claims import interval_text, judge, verdict
 
 GOOD = """\
 00.dense_over_bm25:
@@ -98,6 +99,76 @@ def test_a_malformed_file_is_refused(load, old, new, message):
         load(GOOD.replace(old, new, 1))
 
 
+@pytest.mark.parametrize(
+    ("quantity", "expected"),
+    [
+        ("{mean: recall}", {"mean": "recall, shuffled qrels"}),
+        ("{difference: [a, b/c]}", {"difference": ["a, shuffled qrels", "b/c, shuffled qrels"]}),
+        ("{trend: [a, b, c]}", {"trend": ["a, shuffled qrels", "b, shuffled qrels", "c, shuffled qrels"]}),
+    ],
+)
+def test_a_null_by_name_is_the_quantity_with_the_name_behind_each_score(load, quantity, expected):
+    text = GOOD.replace('{difference: ["recall_at_1/Dense", "recall_at_1/BM25"]}', quantity)
+    short = text.replace('{difference: ["recall_at_1/shuffled", "recall_at_1/BM25"]}', "shuffled qrels")
+    explicit = text.replace('{difference: ["recall_at_1/shuffled", "recall_at_1/BM25"]}', str(expected))
+    assert load(short) == load(explicit)
+    assert load(short)["00.dense_over_bm25"]["null"] == expected
+
+
+@pytest.mark.parametrize("null", ['""', '" "', "3", "[shuffled qrels]", ""])
+def test_a_null_that_is_no_name_is_refused(load, null):
+    text = GOOD.replace('{difference: ["recall_at_1/shuffled", "recall_at_1/BM25"]}', null)
+    with pytest.raises(InputError, match=r"00\.dense_over_bm25: null"):
+        load(text)
+
+
+PAPER = """\
+paper:
+  "main/EM/RAG": {value: 44.5, tag: S, where: "Table 1"}
+  "main/EM/RAG-Token": {value: 44.0, tag: S, where: "Table 1"}
+  "main/F1/95/5 mix": {value: 57, tag: "2", where: "a talk"}
+"""
+
+
+def test_papers_values_are_read_once_for_claims_and_figures(project, write_claims, load):
+    text = GOOD.replace(
+        "BM25 59.1, DPR 78.4 [M]", "EM {main/EM/RAG-Token} to {main/EM/RAG} [S], F1 {main/F1/95/5 mix} [2]"
+    )
+    (claim,) = load(PAPER + text).values()  # the papers' values are no claim
+    assert claim["paper_values"] == "EM 44.0 to 44.5 [S], F1 57 [2]"  # as the file has it
+    write_claims("")
+    (paths.CLAIMS / "00.yaml").write_text(PAPER + text, encoding="utf-8")
+    assert paper_values("00_start_here", "main") == {"EM": {"RAG": 0.445, "RAG-Token": 0.44}, "F1": {"95/5 mix": 0.57}}
+    assert load_paper(paths.CLAIMS / "00.yaml")["main/EM/RAG"] == {"value": 44.5, "tag": "S", "where": "Table 1"}
+    with pytest.raises(InputError, match=r"claims/00\.yaml has no paper's value other/\.\.\.: name one"):
+        paper_values("00_start_here", "other")
+    with pytest.raises(InputError, match=r"no claims file 07\.yaml in claims/"):
+        paper_values("07_none", "main")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("main/EM/RAG}", "main/EM/REALM}", "there is no paper value 'main/EM/REALM' in this file"),
+        ("{main/EM/RAG} [S]", "{main/EM/RAG}", r"show the tags of its values, \[S\]"),
+        ("{main/EM/RAG} [S]", "{main/EM/RAG} [M]", r"show the tags of its values, \[S\]"),
+        ("main/EM/RAG-Token", "RAG-Token", "a name is figure/group/method"),
+        ("value: 44.5", "value: 445", "value is 445: give percent"),
+        ("value: 44.5", "value: true", "value is True: give percent"),
+        ("tag: S", "tag: Z", "tag is 'Z': use one of S, A"),
+        ('where: "Table 1"', 'where: ""', "where is '': say which table"),
+        ("tag: S, ", "", "must have value, tag and where"),
+        ("paper:\n", "paper: 3\nx:\n", "paper must map names to"),
+    ],
+)
+def test_a_malformed_papers_value_is_refused(load, old, new, message):
+    text = PAPER + GOOD.replace("BM25 59.1, DPR 78.4 [M]", "{main/EM/RAG} [S]")
+    assert load(PAPER + GOOD) and load(text)  # a text without names may have whatever tags it likes
+    assert old in text
+    with pytest.raises(InputError, match=message):
+        load(text.replace(old, new, 1))
+
+
 def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(InputError, match=f"no claims file 00.yaml in {tmp_path.name}/"):
         load_claims(tmp_path / "00.yaml")
@@ -136,6 +207,7 @@ def test_every_claim_stands_in_the_file_of_a_notebook():
     notebooks = {path.stem[:2] for path in paths.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")}
     assert {path.stem for path in paths.CLAIMS.iterdir()} <= notebooks
     assert len(load_claims()) > 100
+    assert all(load_paper(path) for path in paths.CLAIMS.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ import pytest
 from nbutils import paths, record
 from nbutils.data import Dataset, Passage
 from nbutils.errors import InputError
-from nbutils.record import Record, load_record, notebook_code_sha256, without_volatile
+from nbutils.record import Record, load_record, without_volatile
 
 CLAIMS = """\
 00.dense_over_bm25:
@@ -77,8 +77,8 @@ def test_a_saved_record_has_everything_and_reads_back(new):
     content = load_record(target)
     assert content == one.content
     assert list(content) == [
-        *("format", "notebook", "scale", "seed", "parameters", "preset", "data", "models", "code", "versions"),
-        *("device", "timings", "scores", "metrics", "series", "matrices", "claims", "figures"),
+        *("format", "notebook", "scale", "seed", "parameters", "preset", "data", "models", "made_by", "versions"),
+        *("device", "timings", "scores", "metrics", "series", "matrices", "claims", "skipped", "figures"),
     ]
     assert content["parameters"] == {"n_docs": None, "scale": "tiny", "seed": 0}  # out_dir is no part of the result
     assert content["preset"] == {"n_questions": 40, "ks": [1, 5]}
@@ -120,6 +120,71 @@ def test_question_ids_that_several_scores_share_are_written_once(new):
     content = load_record(target)
     assert content["scores"] == one.content["scores"]
     assert content["scores"]["other questions"]["ids"][0] == "x0"
+
+
+@dataclass(frozen=True)
+class Item:
+    """An example as far as the record looks at it."""
+
+    id: str
+    subject: str = "Peru"
+    field: str = "capital"
+
+
+def test_scores_know_what_their_questions_are_about(new):
+    one = fill(new())
+    items = [Item(f"x{i}", "Peru" if i % 2 else "Chad") for i in range(40)]
+    one.scores("of items", items, [0.5] * 40)
+    one.scores("of the same", items, [1] * 40)
+    one.scores("without all subjects", [replace(items[0], subject=""), *items[1:]], [1] * 40)
+    one.scores("ids alone", [item.id for item in items], [1] * 40)
+    one.curve("curve of items", [1], items, np.ones((40, 1)))
+    with pytest.raises(InputError, match="'x0' occurs twice"):
+        one.scores("twice", [items[0], items[0]], [0, 1])
+    target = one.save()
+    scores = load_record(target)["scores"]
+    assert scores == one["scores"]
+    assert scores["of the same"]["subjects"] == ["Chad", "Peru"] * 20
+    assert scores["of the same"]["fields"] == ["capital"] * 40
+    assert scores["without all subjects"].keys() == {"ids", "values", "fields"}
+    assert scores["ids alone"] == {"ids": [item.id for item in items], "values": [1] * 40}
+    assert scores["of items"]["ids"] == scores["ids alone"]["ids"]
+    assert target.read_text(encoding="utf-8").count('["Chad", "Peru", ') == 1  # written once
+
+
+def test_nulls_go_under_the_name_that_claims_give_them(new):
+    one = fill(new())
+    nulls = {"shuffled qrels": np.zeros(40), "other questions": np.ones(40)}
+    one.scores("recall/X", [Item(id_) for id_ in IDS], np.arange(40) / 40, nulls)
+    assert one["scores"]["recall/X, shuffled qrels"]["values"] == [0] * 40
+    assert one["metrics"]["recall/X, other questions"]["value"] == 1
+    assert one["scores"]["recall/X, shuffled qrels"]["subjects"] == ["Peru"] * 40
+    with pytest.raises(InputError, match=r"39 question ids|40 question ids but values of 39"):
+        one.scores("recall/Y", IDS, np.zeros(40), {"shuffled qrels": np.zeros(39)})
+    with pytest.raises(InputError, match="already has scores 'recall/Z, again'"):
+        one.scores("recall/Z, again", IDS, np.zeros(40))
+        one.scores("recall/Z", IDS, np.zeros(40), {"again": np.zeros(40)})
+
+
+def test_a_skipped_claim_is_not_judged_and_says_why(new):
+    one = new()
+    one.skip(["00.dense_over_bm25"], "questions name\n no passages")
+    assert one.claim("00.dense_over_bm25") == "skipped  00.dense_over_bm25  questions name no passages"
+    assert one["claims"] == {} and one["skipped"] == {"00.dense_over_bm25": "questions name no passages"}
+    assert load_record(one.save())["skipped"] == one["skipped"]
+    for ids, why, message in (
+        (["00.dense_over_bm25"], "again", "already has '00.dense_over_bm25' in skipped"),
+        (["00.other"], "no data", r"claims/00\.yaml has no claim '00\.other'"),
+        (["01.of_another_notebook"], "no data", "not one of notebook 00_start_here"),
+        (["00.dense_over_bm25"], " ", "skip 00.dense_over_bm25: say why"),
+        ("00.dense_over_bm25", "no data", "give a list of claims"),
+    ):
+        with pytest.raises(InputError, match=message):
+            one.skip(ids, why)
+    judged = fill(new())
+    judged.claim("00.dense_over_bm25")
+    with pytest.raises(InputError, match=r"'00\.dense_over_bm25' is judged already"):
+        judged.skip(["00.dense_over_bm25"], "no data")
 
 
 def test_two_equal_runs_differ_in_volatile_parts_only(new, monkeypatch):
@@ -317,51 +382,6 @@ def test_load_record_refuses_what_is_no_record(tmp_path):
             path.write_text(text, encoding="utf-8")
         with pytest.raises(InputError):
             load_record(path)
-
-
-def test_notebook_code_sha256_sees_code_only(tmp_path, write_notebook):
-    path = tmp_path / "00_start_here.ipynb"
-    digest = notebook_code_sha256(write_notebook(path, "x = 1", "print(x)"))
-    content = json.loads(path.read_text(encoding="utf-8"))
-
-    def changed(edit):
-        copy = json.loads(json.dumps(content))
-        edit(copy["cells"])
-        path.write_text(json.dumps(copy), encoding="utf-8")
-        return notebook_code_sha256(path) != digest
-
-    code = next(i for i, cell in enumerate(content["cells"]) if "".join(cell["source"]) == "x = 1")
-    injected = {"cell_type": "code", "metadata": {"tags": ["injected-parameters"]}, "source": "seed = 3", "outputs": []}
-    outputs = [{"output_type": "stream", "name": "stdout", "text": "1"}]
-    assert not changed(lambda cells: cells[0].update(source="other prose"))
-    assert not changed(lambda cells: cells[1].update(source="seed: int = 5"))  # the parameters cell
-    assert not changed(lambda cells: cells.insert(2, injected))
-    assert not changed(lambda cells: cells[code].update(outputs=outputs, execution_count=7))
-    assert not changed(lambda cells: cells[code].update(source=["x = ", "1"]))
-    assert changed(lambda cells: cells[code].update(source="x = 2"))
-    assert changed(lambda cells: cells.insert(code, cells.pop(code + 1)))
-    assert changed(lambda cells: cells.pop(code))
-    path.write_text("{}", encoding="utf-8")
-    with pytest.raises(InputError, match="not a notebook"):
-        notebook_code_sha256(path)
-
-
-def test_package_sha256_sees_every_file_but_byte_code(tmp_path, monkeypatch):
-    package = tmp_path / "nbutils"
-    (package / "prompts").mkdir(parents=True)
-    (package / "__pycache__").mkdir()
-    (package / "record.py").write_text("x = 1")
-    monkeypatch.setattr(record.provenance, "__file__", str(package / "record" / "provenance.py"))
-    digests = [record.package_sha256()]
-    (package / "__pycache__" / "record.pyc").write_bytes(b"code")
-    assert record.package_sha256() == digests[0]
-    (package / "prompts" / "qa.txt").write_text("Question:")
-    digests.append(record.package_sha256())
-    (package / "prompts" / "qa.txt").rename(package / "prompts" / "other.txt")
-    digests.append(record.package_sha256())
-    (package / "record.py").write_text("x = 2")
-    digests.append(record.package_sha256())
-    assert len(set(digests)) == 4
 
 
 def test_versions_and_device_are_named():

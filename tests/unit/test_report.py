@@ -249,6 +249,22 @@ def test_without_records_every_claim_is_not_run(repository):
     assert [row[4] for row in table_rows(paths.README.read_text(encoding="utf-8"))] == ["not run"] * 3
 
 
+def test_a_skipped_claim_says_why(repository, write_claims):
+    one = Record("00_start_here", "tiny", 0, {}, {})
+    one.skip(["00.dense_over_bm25", "00.far_better"], f"no gold passages {EVIL}")
+    one.save()
+    page = report.render()[1].read_text(encoding="utf-8")
+    report.check()
+    assert "2 skipped," in page and page.count("skipped: no gold passages &lt;script&gt;") == 2
+    assert 'class="skipped"' in page
+    readme = paths.README.read_text(encoding="utf-8")
+    assert [row[4] for row in table_rows(readme)] == [f"skipped: no gold passages {EVIL}"] * 2 + ["not run"]
+    assert "| notebook | claims | skipped | not run |" in readme
+    write_claims(CLAIMS.replace("00.far_better", "00.renamed"))
+    with pytest.raises(InputError, match=r"00_start_here skipped claim 00\.far_better, which is no longer one"):
+        report.render()
+
+
 def test_smoke_records_are_shown_and_not_judged(repository, tmp_path):
     make_record("smoke", tmp_path / "other")
     (page,) = report.render("smoke", tmp_path / "other")

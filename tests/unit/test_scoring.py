@@ -60,6 +60,7 @@ def test_scores_of_answers_are_means_over_seeds_beside_chance():
     seeds = record["metrics"][f"{name}, seeds"]
     assert (seeds["low"], seeds["high"], seeds["interval"]) == (0.0, 1.0, "range over 2 seeds")
     assert record["metrics"][f"{name}, shuffled answers"]["value"] < 0.5  # the right answers to other claims
+    assert record["scores"][f"{name}, shuffled answers"]["ids"] == record["scores"][name]["ids"]
     scoring.record_answers(record, "exact_match", "RAG-Token", "one seed", items, [right])
     assert "exact_match/RAG-Token/one seed, seeds" not in record["metrics"]
 
