@@ -414,8 +414,9 @@ def test_a_function_without_a_file_goes_by_its_compiled_code(load):
 
 def test_the_digest_is_the_same_in_every_process():
     program = (
-        "from nbutils import code_digest, factbook, formats, training\n"
-        "print(*map(code_digest.digest, (training.train_end2end, factbook.build, formats.hub_dataset)))"
+        "from nbutils import code_digest, training\n"
+        "from nbutils.data import factbook, hub\n"
+        "print(*map(code_digest.digest, (training.train_end2end, factbook.build, hub.hub_dataset)))"
     )
     outputs = {
         subprocess.run(
