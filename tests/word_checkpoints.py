@@ -1,4 +1,4 @@
-"""Random checkpoints whose tokens are whole words, so that an answer's text has exactly one tokenisation.
+"""Random checkpoints whose tokens are whole words, so that an answer's text has exactly one tokenization.
 
 The vocabulary is as small, and the model as large, as a test asks for. Saved as `checkpoints` saves its own.
 """

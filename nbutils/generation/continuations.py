@@ -13,15 +13,15 @@ LOGITS = 2**26  # numbers in one matrix of logits: 256 MB in float32
 COPY_TOKENS = 32768  # prompt and answer tokens of which keys and values are copied at once
 
 
-def score_continuations(generator: Generator, read: Prefix, features, rows: list[int], answers: list[list[int]]):
-    """log p of whole answers, (P,) float32: of the tokens `answers[i]` after prompt number `rows[i]` of `read`.
+def score_continuations(generator: Generator, prefix: Prefix, features, rows: list[int], answers: list[list[int]]):
+    """log p of whole answers, (P,) float32: of the tokens `answers[i]` after prompt number `rows[i]` of `prefix`.
 
     `features` are those of the first answer token; only the further tokens go through the model. Where that can be
     done, all answers of a prompt go through it in one row, and what they begin with in common once.
     """
     import torch
 
-    device, width = features.device, read.mask.shape[1]
+    device, width = features.device, prefix.mask.shape[1]
     all_rows = torch.tensor(rows, device=device)
     first = torch.tensor([ids[0] for ids in answers], device=device)
     totals = _token_logprobs(generator, features, all_rows, first)
@@ -37,7 +37,7 @@ def score_continuations(generator: Generator, read: Prefix, features, rows: list
     lengths = [max(width + len(tree), share * len(tree)) for tree in trees]
     # Rows that hold several answers differ in length: small batches have less padding.
     for batch in batches_by_length(lengths, COPY_TOKENS // 8 if together else COPY_TOKENS):
-        chosen = gather(read, all_rows[[members[number][0] for number in batch]])
+        chosen = gather(prefix, all_rows[[members[number][0] for number in batch]])
         tokens = [[start[-1] for start in trees[number]] for number in batch]
         inputs, mask = pad(tokens, generator.tokenizer.pad_token_id, device)
         # Right-padded: what follows an answer is not seen from it.

@@ -41,9 +41,9 @@ def prefill(generator: Generator, prompt_ids: list[list[int]]):
     from transformers import DynamicCache, EncoderDecoderCache
 
     states = model.get_encoder()(input_ids=inputs, attention_mask=mask).last_hidden_state
-    read = Prefix(EncoderDecoderCache(DynamicCache(), DynamicCache()), mask, states)
+    prefix = Prefix(EncoderDecoderCache(DynamicCache(), DynamicCache()), mask, states)
     start = torch.full((len(prompt_ids), 1), model.config.decoder_start_token_id, device=model.device)
-    return read, decode_step(generator, read, start)[:, -1]
+    return prefix, decode_step(generator, prefix, start)[:, -1]
 
 
 def _positions(mask):
@@ -122,8 +122,8 @@ def _keeping_attention() -> list:
     return kept
 
 
-def decode_step(generator: Generator, read: Prefix, tokens, visible=None):
-    """Features (R, t, .) of what follows each of the tokens (R, t), which are added to the cache of `read`.
+def decode_step(generator: Generator, prefix: Prefix, tokens, visible=None):
+    """Features (R, t, .) of what follows each of the tokens (R, t), which are added to the cache of `prefix`.
 
     They are what `_logits` takes: hidden states of a decoder-only model, of which few rows may be needed and each row
     of logits is large; the logits of a sequence-to-sequence model, which may scale or shift them on the way.
@@ -135,25 +135,25 @@ def decode_step(generator: Generator, read: Prefix, tokens, visible=None):
     model = generator.model
     if generator.seq2seq:
         return model(
-            encoder_outputs=(read.encoder_states,),
-            attention_mask=read.mask,
+            encoder_outputs=(prefix.encoder_states,),
+            attention_mask=prefix.mask,
             decoder_input_ids=tokens,
-            past_key_values=read.cache,
+            past_key_values=prefix.cache,
             use_cache=True,
         ).logits
-    before = read.cache.get_seq_length() - read.mask.shape[1]  # tokens since the prompt
+    before = prefix.cache.get_seq_length() - prefix.mask.shape[1]  # tokens since the prompt
     if visible is None:
-        mask = torch.cat([read.mask, read.mask.new_ones(len(tokens), before + tokens.shape[1])], 1)
+        mask = torch.cat([prefix.mask, prefix.mask.new_ones(len(tokens), before + tokens.shape[1])], 1)
         offsets = before + torch.arange(tokens.shape[1], device=tokens.device)
     else:
-        prompt = read.mask.bool()[:, None].expand(-1, tokens.shape[1], -1)
+        prompt = prefix.mask.bool()[:, None].expand(-1, tokens.shape[1], -1)
         mask = torch.cat([prompt, visible], 2)[:, None]  # (R, 1, t, S + t)
         offsets = visible.sum(-1) - 1
     return model.get_decoder()(
         input_ids=tokens,
         attention_mask=mask,
-        position_ids=read.mask.sum(1, keepdim=True) + offsets,
-        past_key_values=read.cache,
+        position_ids=prefix.mask.sum(1, keepdim=True) + offsets,
+        past_key_values=prefix.cache,
         use_cache=True,
     ).last_hidden_state
 
@@ -163,9 +163,9 @@ def next_logits(generator: Generator, features):
     return features if generator.seq2seq else logits_of(generator.model, features)
 
 
-def copy_cache(read: Prefix) -> Prefix:
+def copy_cache(prefix: Prefix) -> Prefix:
     """The same prompts with a cache of their own; tensors are shared, since a dynamic cache never writes into them."""
-    return Prefix(_copied_layers(read.cache), read.mask, read.encoder_states)
+    return Prefix(_copied_layers(prefix.cache), prefix.mask, prefix.encoder_states)
 
 
 def _copied_layers(cache):
@@ -180,22 +180,22 @@ def _copied_layers(cache):
     return fork
 
 
-def gather(read: Prefix, rows, same_prompts: bool = False) -> Prefix:
-    """Those rows of `read`, in that order and as often as named; `read` stays as it is.
+def gather(prefix: Prefix, rows, same_prompts: bool = False) -> Prefix:
+    """Those rows of `prefix`, in that order and as often as named; `prefix` stays as it is.
 
     `same_prompts` says that only tokens after the prompt differ, for which an encoder's part need not be copied.
     """
     import torch
 
-    if len(rows) == len(read.mask) and torch.equal(rows, torch.arange(len(rows), device=rows.device)):
-        return read
-    fork = copy_cache(read)
-    if same_prompts and read.encoder_states is not None:
+    if len(rows) == len(prefix.mask) and torch.equal(rows, torch.arange(len(rows), device=rows.device)):
+        return prefix
+    fork = copy_cache(prefix)
+    if same_prompts and prefix.encoder_states is not None:
         fork.cache.self_attention_cache.batch_select_indices(rows)
         return fork
     fork.cache.batch_select_indices(rows)
-    states = None if read.encoder_states is None else read.encoder_states[rows]
-    return Prefix(fork.cache, read.mask[rows], states)
+    states = None if prefix.encoder_states is None else prefix.encoder_states[rows]
+    return Prefix(fork.cache, prefix.mask[rows], states)
 
 
 @contextmanager

@@ -103,15 +103,15 @@ def _rag_token_generate(
     texts = [[""] * len(prompts) for _ in n_docs or (None,)]
     with inference(), progress_bar(len(prompts), "RAG-Token") as progress:
         for block in question_batches(generator, prompt_ids, max_new_tokens, n_beams):
-            read, features = prefill(generator, [ids for row in block for ids in prompt_ids[row]])
+            prefix, features = prefill(generator, [ids for row in block for ids in prompt_ids[row]])
             prior = np.stack([log_prior[row][kept[row]] for row in block])
             prior = torch.tensor(prior, dtype=torch.float32, device=features.device)
             width = prior.shape[1]
             for answers, k in zip(texts, n_docs or (width,), strict=True):
                 rows = torch.arange(len(features), device=features.device).view(-1, width)[:, :k].flatten()
                 first = prior[:, :k].log_softmax(-1) if k < width else prior
-                read_first = copy_cache(gather(read, rows))
-                beams = beam_search(generator, read_first, features[rows], first, max_new_tokens, n_beams, 1)
+                first_prefix = copy_cache(gather(prefix, rows))
+                beams = beam_search(generator, first_prefix, features[rows], first, max_new_tokens, n_beams, 1)
                 for row, beam in zip(block, beams, strict=True):
                     answers[row] = beam[0]
             progress.update(len(block))
@@ -119,12 +119,12 @@ def _rag_token_generate(
 
 
 def beam_search(
-    generator: Generator, read: Prefix, features, log_prior, max_new_tokens: int, n_beams: int, n_best: int
+    generator: Generator, prefix: Prefix, features, log_prior, max_new_tokens: int, n_beams: int, n_best: int
 ) -> list[list[str]]:
     """The `n_best` most likely texts of each of G groups of K prompts, best first; distinct, "" only where alone.
 
-    log_prior (G, K); row g * K + k of `read` and of `features` is prompt k of group g. A score is a sum of log
-    probabilities, the ending included, without length normalisation. As in transformers, an ended beam counts if it
+    log_prior (G, K); row g * K + k of `prefix` and of `features` is prompt k of group g. A score is a sum of log
+    probabilities, the ending included, without length normalization. As in transformers, an ended beam counts if it
     is among the best `n_beams` continuations. What has not ended after `max_new_tokens` is cut there and ended.
     """
     import torch
@@ -141,7 +141,7 @@ def beam_search(
         limit -= settings.forced_eos_token_id is not None  # transformers counts a forced ending
         if settings.forced_bos_token_id is not None and limit > 0:
             tokens = torch.full((n_groups, 1, 1), settings.forced_bos_token_id, device=device)
-            features = decode_step(generator, read, tokens[:, 0].repeat_interleave(n_docs, 0))[:, -1]
+            features = decode_step(generator, prefix, tokens[:, 0].repeat_interleave(n_docs, 0))[:, -1]
     while True:
         last = tokens.shape[2] == limit
         if last and n_beams == 1:  # cut: there is nothing to compare with
@@ -176,9 +176,9 @@ def beam_search(
         tokens = torch.cat([tokens, ids[..., None]], 2)
         beams = (left[:, None] * width + parents).flatten()
         rows = (beams[:, None] * n_docs + torch.arange(n_docs, device=device)).flatten()
-        read = gather(read, rows, same_prompts=len(left) == len(groups) and n_going == width)
+        prefix = gather(prefix, rows, same_prompts=len(left) == len(groups) and n_going == width)
         groups = groups[left]
-        features = decode_step(generator, read, ids.flatten().repeat_interleave(n_docs)[:, None])[:, -1]
+        features = decode_step(generator, prefix, ids.flatten().repeat_interleave(n_docs)[:, None])[:, -1]
     ranked = [sorted(filter(None, texts), key=lambda text, texts=texts: -texts[text]) for texts in found]
     return [texts[:n_best] or [""] for texts in ranked]
 

@@ -112,13 +112,13 @@ def _option_logprobs(generator: Generator, prompts: list[list[str]], options: li
     with inference(), progress_bar(len(prompts), "Scoring options") as progress:
         for block in question_batches(generator, prompt_ids, 1, 1):
             n_docs = len(prompt_ids[block[0]])
-            read, features = prefill(generator, [ids for row in block for ids in prompt_ids[row]])
+            prefix, features = prefill(generator, [ids for row in block for ids in prompt_ids[row]])
             rows, answers = [], []
             for i, row in enumerate(block):
                 for ids in _answer_ids(generator, max(prompts[row], key=len), options[row]):
                     rows += range(i * n_docs, (i + 1) * n_docs)
                     answers += [ids] * n_docs
-            flat = score_continuations(generator, read, features, rows, answers).cpu().double().numpy()
+            flat = score_continuations(generator, prefix, features, rows, answers).cpu().double().numpy()
             for row in block:
                 size = len(options[row]) * n_docs
                 results[row], flat = flat[:size].reshape(-1, n_docs), flat[size:]
@@ -147,9 +147,9 @@ def _sequence_candidates(
     with inference(), progress_bar(len(prompts), "RAG-Sequence") as progress:
         for block in question_batches(generator, prompt_ids, max_new_tokens, n_beams):
             n_docs = len(prompt_ids[block[0]])
-            read, features = prefill(generator, [ids for row in block for ids in prompt_ids[row]])
+            prefix, features = prefill(generator, [ids for row in block for ids in prompt_ids[row]])
             single = torch.zeros(len(features), 1, device=features.device)  # every passage on its own
-            beams = beam_search(generator, copy_cache(read), features, single, max_new_tokens, n_beams, n_beams)
+            beams = beam_search(generator, copy_cache(prefix), features, single, max_new_tokens, n_beams, n_beams)
             unions = [_union(beams[i * n_docs : (i + 1) * n_docs]) for i in range(len(block))]
             rows, answers, held = [], [], []
             for i, (row, texts) in enumerate(zip(block, unions, strict=True)):
@@ -160,7 +160,7 @@ def _sequence_candidates(
                     needed = np.flatnonzero(in_beam | thorough)
                     rows += (i * n_docs + needed).tolist()
                     answers += [ids] * len(needed)
-            flat = score_continuations(generator, read, features, rows, answers).cpu().double().numpy()
+            flat = score_continuations(generator, prefix, features, rows, answers).cpu().double().numpy()
             for row, texts, in_beam in zip(block, unions, held, strict=True):
                 logprobs = np.full(in_beam.shape, -np.inf)
                 n_scores = int((in_beam | thorough).sum())

@@ -34,7 +34,7 @@ def answer_token_logprobs(generator: Generator, prompts: list[list[str]], answer
     """log p(y_i|x,z,y_<i) of one batch with gradients, (B, K, T), and the mask (B, T) of the answers' tokens.
 
     `prompts`: for each question one prompt per passage, equally many for all. 0 where the mask is False. The answer
-    is tokenised and ended as in `generation.answer_logprobs`; its tokens are the same under every passage.
+    is tokenized and ended as in `generation.answer_logprobs`; its tokens are the same under every passage.
     """
     import torch
 

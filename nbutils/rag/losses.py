@@ -42,7 +42,7 @@ def rag_token_logprobs(log_prior, token_logprobs, mask):
 
 
 def doc_posterior_logprobs(log_prior, token_logprobs):
-    """log p(z|x,y_1:i), proportional to p(z|x) p(y_i|x,z,y_<i), Lewis et al. 2020 fig. 2: (B, K, T), normalised over K.
+    """log p(z|x,y_1:i), proportional to p(z|x) p(y_i|x,z,y_<i), Lewis et al. 2020 fig. 2: (B, K, T), normalized over K.
 
     log_prior (B, K), token_logprobs (B, K, T). Each token is weighed against the prior, not against its predecessors.
     """

@@ -162,7 +162,7 @@ def test_losses_are_those_of_transformers(bart, transformers_rag, name):
 
 
 def swapped(monkeypatch):
-    """The two marginalisations in each other's place."""
+    """The two marginalizations in each other's place."""
     sequence, token = rag.rag_sequence_logprob, rag.rag_token_logprobs
     substitute(monkeypatch, losses_module, "rag_sequence_logprob", lambda *arguments: token(*arguments).sum(-1))
     substitute(monkeypatch, losses_module, "rag_token_logprobs", lambda *arguments: sequence(*arguments)[:, None])
@@ -233,7 +233,7 @@ def test_sequence_is_the_sum_over_passages():
 
 
 @pytest.mark.parametrize("check", [require_sum_over_paths, require_sum_over_passages])
-def test_swapped_marginalisations_would_be_noticed(monkeypatch, check):
+def test_swapped_marginalizations_would_be_noticed(monkeypatch, check):
     swapped(monkeypatch)
     with pytest.raises(AssertionError):
         check()
