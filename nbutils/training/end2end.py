@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from nbutils import cache, models, retrieval
-from nbutils.data import Example, Passage
+from nbutils.data import Example, Passage, corpus_sha256
 from nbutils.errors import InputError
 from nbutils.models import Encoder, Generator
 from nbutils.training.checks import require_index, require_marginal, require_settings
 from nbutils.training.embedding import embed_texts, nearest_passages
-from nbutils.training.identity import corpus_texts, run_key
+from nbutils.training.identity import run_key
 from nbutils.training.launch import carry_out
 from nbutils.training.loop import Learners, Run
 from nbutils.training.rag_loss import RagLoss, add_rag_gradients
@@ -65,7 +65,7 @@ def train_end2end(
 
     content = [marginalization, str(n_docs), repr(temperature), f"{refresh_every} {sorted(learning)} {n_actors}"]
     content += [*map(models.encoder_fingerprint, both.values()), first_index.sha256, "\0", *map(repr, examples), "\0"]
-    key = run_key([End2EndObjective, refresh], generator, settings, seed, *content, *corpus_texts(corpus))
+    key = run_key([End2EndObjective, refresh], generator, settings, seed, *content, corpus_sha256(corpus))
     with cache.locked_folder("training", key) as folder:
         texts = [retrieval.passage_text(passage, passage_encoder.title_separator) for passage in corpus.values()]
         searched = RefreshedIndex(first_index, build, texts, passage_encoder, folder, refresh_every, n_actors)

@@ -21,7 +21,3 @@ def run_key(
     if generator is not None:
         parts += [generation.fingerprint(generator), generation.build_prompt("question", Passage("title", "text"))]
     return cache.key([train, *algorithm], *parts, *content)
-
-
-def corpus_texts(corpus: dict[str, Passage]) -> list[str]:
-    return [part for id_, passage in corpus.items() for part in (id_, passage.title, passage.text)]

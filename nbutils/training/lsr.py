@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from nbutils import cache, models, rag, retrieval
-from nbutils.data import Passage
+from nbutils.data import Passage, corpus_sha256
 from nbutils.errors import InputError
 from nbutils.models import Encoder
 from nbutils.retrieval import DenseIndex
 from nbutils.training.checks import require_index, require_settings
 from nbutils.training.embedding import embed_texts
-from nbutils.training.identity import corpus_texts, run_key
+from nbutils.training.identity import run_key
 from nbutils.training.launch import carry_out
 from nbutils.training.loop import Learners, Run
 from nbutils.training.settings import TrainingSettings
@@ -57,7 +57,7 @@ def train_lsr(
     objective = LsrObjective(loss, queries, positions, index, corpus)
     content = [f"{temperature!r} {lsr_temperature!r} {direction} {reduction}", str(positions.tolist())]
     content += [str(lm_logprobs.tolist()), index.sha256, *map(models.encoder_fingerprint, learning.values())]
-    texts = [] if passage_encoder is None else [passage_encoder.title_separator, *corpus_texts(corpus)]
+    texts = [] if passage_encoder is None else [passage_encoder.title_separator, corpus_sha256(corpus)]
     key = run_key([LsrObjective], None, settings, seed, *content, "\0", *queries, "\0", *texts)
     with cache.locked_folder("training", key) as folder:
         learned = carry_out(Run(folder, None, learning, settings, seed, len(queries), objective))

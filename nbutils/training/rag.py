@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from nbutils import cache, models
-from nbutils.data import Example, Passage
+from nbutils.data import Example, Passage, corpus_sha256
 from nbutils.errors import InputError
 from nbutils.models import Encoder, Generator
 from nbutils.retrieval import DenseIndex
 from nbutils.training.checks import require_index, require_marginal, require_settings
 from nbutils.training.embedding import search_with_gradients
-from nbutils.training.identity import corpus_texts, run_key
+from nbutils.training.identity import run_key
 from nbutils.training.launch import carry_out
 from nbutils.training.loop import Learners, Run
 from nbutils.training.rag_loss import RagLoss, add_rag_gradients
@@ -58,7 +58,7 @@ def train_rag(
     loss = RagLoss(corpus, examples, marginalization, temperature, settings.batch_tokens)
     objective = RagObjective(loss, n_docs, None if retrieved else index, retrieved)
     content = [marginalization, str(n_docs), repr(temperature), *source, "\0", *map(repr, examples), "\0"]
-    key = run_key([RagObjective], generator, settings, seed, *content, *corpus_texts(corpus))
+    key = run_key([RagObjective], generator, settings, seed, *content, corpus_sha256(corpus))
     learners = {} if retrieved else {"question": question_encoder}
     with cache.locked_folder("training", key) as folder:
         system = carry_out(Run(folder, generator, learners, settings, seed, len(examples), objective), n_processes)

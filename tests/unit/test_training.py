@@ -720,16 +720,18 @@ def test_a_loss_that_is_no_number_stops_the_run(monkeypatch, llama, steps):
 # Other retrievers, other data
 
 
-@pytest.mark.parametrize("description", ["IVF2,Flat", "HNSW4", "SQ8"])
-def test_other_indexes(llama, encoder, train, description):
-    approximate = retrieval.build_dense(encoder, CORPUS, description, None if description == "SQ8" else 2)
+@pytest.mark.parametrize(
+    ("description", "search_parameters"), [("IVF2,Flat", "nprobe=2"), ("HNSW4", "efSearch=2"), ("SQ8", None)]
+)
+def test_other_indexes(llama, encoder, train, description, search_parameters):
+    approximate = retrieval.build_dense(encoder, CORPUS, description, search_parameters)
     system = train(llama, index=approximate)
     assert distance(encoder.model, system.question_encoder.model) > 1e-3
     assert np.isfinite(system.history["loss"]).all() and system.index is approximate
 
 
 def test_passages_that_an_approximate_index_does_not_find_are_left_out(encoder):
-    few = retrieval.build_dense(encoder, CORPUS, "IVF6,Flat", 1)
+    few = retrieval.build_dense(encoder, CORPUS, "IVF6,Flat", "nprobe=1")
     ids, scores = training.search_with_gradients(few, training.trainable_encoder(encoder), ["Chad?", "Peru?"], 5)
     assert ids.shape == scores.shape == (2, 5) and {*ids.ravel()} <= {*CORPUS}
     assert scores.isinf().any() and not scores.isinf().all(1).any()
