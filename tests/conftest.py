@@ -123,27 +123,6 @@ def cache_folder(monkeypatch, tmp_path):
 
 
 @pytest.fixture(scope="session")
-def load_on_cpu():
-    """Function (load, checkpoint's folder, dtype="float32") -> the model on the CPU in that precision, on any machine.
-
-    `load` is `models.load_encoder` or `models.load_generator`.
-    """
-    from substitution import substitute
-
-    from nbutils.models import runtime
-
-    def load_on_cpu(load, name, dtype="float32"):
-        import torch
-
-        with pytest.MonkeyPatch.context() as patch:
-            substitute(patch, runtime, "pick_device", lambda: "cpu")
-            substitute(patch, runtime, "pick_dtype", lambda device: getattr(torch, dtype))
-            return load(name)
-
-    return load_on_cpu
-
-
-@pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory):
     """Function (kind, **options) -> folder of a small random checkpoint of `checkpoints`, made once a session."""
     import checkpoints
