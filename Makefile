@@ -26,7 +26,7 @@ lint: .venv/installed
 	$(BIN)/lint-imports --no-cache --no-logo
 
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 benchmarks: .venv/installed
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-enable -s

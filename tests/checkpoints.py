@@ -9,6 +9,9 @@ import re
 from itertools import pairwise
 from pathlib import Path
 
+import pytest
+from substitution import substitute
+
 SENTENCES = [
     "Background: Chad. The capital of Chad is N'Djamena, and its official languages are French and Arabic.",
     "Background: Peru. The capital of Peru is Lima; its currency is the sol and its largest city is Lima too.",
@@ -146,6 +149,18 @@ def parrot(folder: Path, texts: list[str]) -> str:
             model.lm_head.weight[successor] += embeddings[token]
     model.save_pretrained(folder)
     return str(folder)
+
+
+def load_on_cpu(load, name: str, dtype: str = "float32"):
+    """What `models.load_encoder` or `load_generator` makes of a folder, on the CPU in that precision on any machine."""
+    import torch
+
+    from nbutils.models import runtime
+
+    with pytest.MonkeyPatch.context() as patch:
+        substitute(patch, runtime, "pick_device", lambda: "cpu")
+        substitute(patch, runtime, "pick_dtype", lambda device: getattr(torch, dtype))
+        return load(name)
 
 
 def _bert_sizes(vocabulary: int) -> dict:

@@ -2,12 +2,22 @@
 
 import os
 import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # side by side: two processes with two threads each on two cores are far slower
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_collection_modifyitems(items):
+    """What `--dist loadgroup` keeps on one worker: a file, and of the notebooks all that shares a notebook's runs."""
+    for item in items:
+        slug = getattr(item, "callspec", None) and item.callspec.params.get("slug")
+        group = slug or Path(item.path).stem.removeprefix("test_")
+        item.add_marker(pytest.mark.xdist_group(group))
+
 
 PARAMETERS = """\
 scale: str = "tiny"  # preset
@@ -85,3 +95,52 @@ def project(tmp_path, monkeypatch):
 def demo(project, write_notebook):
     """A notebook that runs, `notebooks/00_demo.ipynb` of the project."""
     return write_notebook(project.notebooks / "00_demo.ipynb", "print('n_docs', n_docs)")
+
+
+@pytest.fixture(scope="session")
+def smoke_run(tmp_path_factory):
+    """Function slug -> (record, folder) of the notebook's one smoke run, by the runner, with the embedded models."""
+    import notebook_runs
+
+    done = {}
+
+    def smoke_run(slug):
+        if slug not in done:
+            root = tmp_path_factory.mktemp("smoke")
+            done[slug] = notebook_runs.results(slug, root), root / "smoke" / slug
+        return done[slug]
+
+    return smoke_run
+
+
+@pytest.fixture
+def cache_folder(monkeypatch, tmp_path):
+    """A cache of the test's own."""
+    from nbutils import paths
+
+    monkeypatch.setattr(paths, "CACHE", tmp_path / "cache")
+    return tmp_path / "cache"
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory):
+    """Function (kind, **options) -> folder of a small random checkpoint of `checkpoints`, made once a session."""
+    import checkpoints
+
+    made = {}
+
+    def checkpoint(kind, **options):
+        key = (kind, *sorted(options.items()))
+        if key not in made:
+            made[key] = getattr(checkpoints, kind)(tmp_path_factory.mktemp(kind), **options)
+        return made[key]
+
+    return checkpoint
+
+
+@pytest.fixture(scope="session")
+def factbook_of_12():
+    """The Factbook's questions about twelve countries, read or built once a session."""
+    from nbutils import data
+
+    return data.load_dataset("factbook", n_countries=12)

@@ -7,13 +7,13 @@ take turns, and each ratio is between medians; the answers must be the same ones
 import statistics
 import time
 
+import checkpoints
 import numpy as np
 import pytest
 import word_checkpoints
-from substitution import substitute, uncached
+from substitution import uncached
 
 from nbutils import generation, models, rag
-from nbutils.models import runtime as runtime_module
 
 ROUNDS = 3
 N_QUESTIONS, N_DOCS, N_WORDS = 4, 10, 2000
@@ -37,12 +37,7 @@ def log_prior():
 
 
 def load(folder):
-    import torch
-
-    with pytest.MonkeyPatch.context() as patch:
-        substitute(patch, runtime_module, "pick_device", lambda: "cpu")
-        substitute(patch, runtime_module, "pick_dtype", lambda device: torch.float32)
-        return models.load_generator(folder)
+    return checkpoints.load_on_cpu(models.load_generator, folder)
 
 
 def in_turns(*functions):

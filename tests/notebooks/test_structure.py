@@ -1,11 +1,10 @@
-"""The committed notebooks' anatomy and hygiene: cell tags in order, short cells, clean outputs, results not stale.
+"""The committed notebooks' anatomy and hygiene: cell tags in order, short cells, clean outputs.
 
 Each check takes a notebook and returns what is wrong with it; the second half shows each of them failing.
 """
 
 import ast
 import copy
-import json
 import re
 import statistics
 from pathlib import Path
@@ -13,10 +12,10 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from nbutils import paths, record, run
+from nbutils import paths, run
 from nbutils.errors import InputError
 
-NOTEBOOKS = sorted(path for path in paths.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb") if run.is_notebook_name(path.stem))
+NOTEBOOKS = run.find_notebooks()
 
 # A block of cells is one experiment; these are its tags, in this order.
 RANKS = {"data": 0, "formula": 1, "method": 2, "run": 3, "figure": 4, "caption": 4, "claim": 5}
@@ -276,34 +275,6 @@ def check_metadata(notebook) -> list[str]:
     return problems
 
 
-def check_record(path: Path, figures: Path) -> list[str]:
-    """The committed record is of this code at default parameters, and its figures are there and not blank."""
-    import numpy as np
-    from PIL import Image
-
-    folder = figures / "tiny" / path.stem
-    try:
-        content = record.load_record(folder / "record.json")
-    except InputError as error:
-        return [str(error)]
-    problems = []
-    if content["code"]["notebook"] != record.notebook_code_sha256(path):
-        problems.append(f"stale: the code changed after the run; python -m nbutils run {path.stem[:2]}")
-    defaults = {name: parameter["default"] for name, parameter in run.notebook_parameters(path).items()}
-    del defaults["out_dir"]
-    if content["parameters"] != defaults:
-        problems.append(f"the record's parameters are {content['parameters']}, the notebook's {defaults}")
-    if not content["figures"] or not content["claims"]:
-        problems.append("the record has no figure or no claim")
-    for name, figure in content["figures"].items():
-        file = folder / figure["file"]
-        if not file.is_file():
-            problems.append(f"figure {name} is missing: {figure['file']}")
-        elif np.asarray(Image.open(file).convert("L"), dtype=float).std() < 1:
-            problems.append(f"figure {name} is blank")
-    return problems
-
-
 NOTEBOOK_CHECKS = [
     check_tags, check_order, check_neighbours, check_lengths, check_prose, check_code, check_no_empty_cells,
     check_executed, check_outputs, check_metadata,
@@ -315,9 +286,9 @@ NOTEBOOK_CHECKS = [
 
 
 def test_there_are_notebooks():
-    assert "00_start_here" in [path.stem for path in NOTEBOOKS]
+    assert sorted(NOTEBOOKS) == NOTEBOOKS == sorted(paths.NOTEBOOKS.glob("*.ipynb"))
     numbers = [path.stem[:2] for path in NOTEBOOKS]
-    assert len(set(numbers)) == len(numbers)
+    assert "00" in numbers and len(set(numbers)) == len(numbers)
 
 
 @pytest.mark.parametrize("check", NOTEBOOK_CHECKS)
@@ -329,11 +300,6 @@ def test_notebook(path, check):
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_parameters(path):
     assert check_parameters(path) == []
-
-
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_record_is_not_stale(path):
-    assert check_record(path, paths.FIGURES) == []
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -509,63 +475,3 @@ def test_spoilt_parameters_are_found_out(tmp_path, parameters, message):
     cell("parameters", notebook).source = parameters
     nbformat.write(notebook, path)
     assert message in "; ".join(check_parameters(path))
-
-
-@pytest.fixture
-def committed(tmp_path):
-    """A notebook with its record and figure, as they are committed: (path, figures, the record's content)."""
-    from PIL import Image
-
-    path = tmp_path / "00_demo.ipynb"
-    nbformat.write(build(), path)
-    folder = tmp_path / "figures" / "tiny" / "00_demo"
-    folder.mkdir(parents=True)
-    Image.effect_noise((40, 30), 60).save(folder / "recall.png")
-    content = {
-        "format": record.FORMAT,
-        "code": {"notebook": record.notebook_code_sha256(path)},
-        "parameters": {"scale": "tiny", "seed": 0},
-        "claims": {"00.demo": {"verdict": "reproduced"}},
-        "figures": {"recall": {"file": "recall.png", "caption": "Recall."}},
-    }
-    (folder / "record.json").write_text(json.dumps(content), encoding="utf-8")
-    return path, tmp_path / "figures", content
-
-
-def test_a_current_record_passes(committed):
-    path, figures, _ = committed
-    assert check_record(path, figures) == []
-
-
-def test_a_stale_record_is_found_out(committed):
-    path, figures, _ = committed
-    notebook = build()
-    cell("run", notebook).source += "  # changed"
-    nbformat.write(notebook, path)
-    assert "stale: the code changed after the run" in "; ".join(check_record(path, figures))
-
-
-@pytest.mark.parametrize(
-    ("part", "value", "message"),
-    [
-        ("parameters", {"scale": "tiny", "seed": 1}, "the record's parameters are"),
-        ("claims", {}, "no figure or no claim"),
-        ("figures", {"other": {"file": "other.png", "caption": "."}}, "figure other is missing"),
-        ("format", 0, "is not a record of format"),
-    ],
-)
-def test_a_wrong_record_is_found_out(committed, part, value, message):
-    path, figures, content = committed
-    file = figures / "tiny" / "00_demo" / "record.json"
-    file.write_text(json.dumps({**content, part: value}), encoding="utf-8")
-    assert message in "; ".join(check_record(path, figures))
-    file.unlink()
-    assert "no record" in "; ".join(check_record(path, figures))
-
-
-def test_a_blank_figure_is_found_out(committed):
-    from PIL import Image
-
-    path, figures, _ = committed
-    Image.new("RGB", (40, 30), "white").save(figures / "tiny" / "00_demo" / "recall.png")
-    assert check_record(path, figures) == ["figure recall is blank"]

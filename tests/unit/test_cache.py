@@ -10,17 +10,14 @@ import numpy as np
 import pytest
 
 from nbutils import __main__ as cli
-from nbutils import cache, paths
+from nbutils import cache
 from nbutils.errors import InputError
 from nbutils.files import write_text
 
 DAY = 86_400
 
 
-@pytest.fixture(autouse=True)
-def cache_folder(monkeypatch, tmp_path):
-    monkeypatch.setattr(paths, "CACHE", tmp_path / "cache")
-    return tmp_path / "cache"
+pytestmark = pytest.mark.usefixtures("cache_folder")
 
 
 def never(*arguments):

@@ -17,7 +17,6 @@ from nbutils.generation import compiled as compiled_module
 from nbutils.generation import decoding as decoding_module
 from nbutils.generation import prompts as prompts_module
 from nbutils.generation import scoring as scoring_module
-from nbutils.models import runtime as runtime_module
 
 ARCHITECTURES = ["llama", "gemma3", "bart"]
 PROMPTS = [
@@ -29,19 +28,11 @@ PROMPTS = [
 ANSWERS = ["Goethe", "the sol", "Russia and, as far as its area goes, nothing else", "N'Djamena"]
 
 
-@pytest.fixture(autouse=True)
-def cache_folder(monkeypatch, tmp_path):
-    monkeypatch.setattr(paths, "CACHE", tmp_path / "cache")
-    return tmp_path / "cache"
+pytestmark = pytest.mark.usefixtures("cache_folder")
 
 
 def load(name):
-    import torch
-
-    with pytest.MonkeyPatch.context() as patch:
-        substitute(patch, runtime_module, "pick_device", lambda: "cpu")
-        substitute(patch, runtime_module, "pick_dtype", lambda device: torch.float32)
-        return models.load_generator(name)
+    return checkpoints.load_on_cpu(models.load_generator, name)
 
 
 @pytest.fixture(scope="module", params=ARCHITECTURES)

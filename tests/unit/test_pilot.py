@@ -32,11 +32,7 @@ ITEMS = QUESTIONS
 SETTINGS = training.TrainingSettings(3, 2, lora_rank=4)
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    from nbutils import paths
-
-    monkeypatch.setattr(paths, "CACHE", tmp_path / "cache")
+pytestmark = pytest.mark.usefixtures("cache_folder")
 
 
 @pytest.fixture(scope="module")

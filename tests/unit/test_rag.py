@@ -11,12 +11,11 @@ import pytest
 import word_checkpoints
 from substitution import substitute, uncached
 
-from nbutils import generation, models, paths, rag
+from nbutils import generation, models, rag
 from nbutils.errors import InputError
 from nbutils.generation import continuations as continuations_module
 from nbutils.generation import decoding as decoding_module
 from nbutils.generation import prefix as prefix_module
-from nbutils.models import runtime as runtime_module
 from nbutils.rag import beam_search as beam_search_module
 from nbutils.rag import candidates as candidates_module
 from nbutils.rag import likelihoods as likelihoods_module
@@ -34,19 +33,11 @@ SCORES = [[2.0, -1.0, 0.5], [0.3, 0.1, 0.2], [-1.0, 3.0, 1.0]]
 N_DOCS = 3
 
 
-@pytest.fixture(autouse=True)
-def cache_folder(monkeypatch, tmp_path):
-    monkeypatch.setattr(paths, "CACHE", tmp_path / "cache")
-    return tmp_path / "cache"
+pytestmark = pytest.mark.usefixtures("cache_folder")
 
 
 def load(name, dtype="float32"):
-    import torch
-
-    with pytest.MonkeyPatch.context() as patch:
-        substitute(patch, runtime_module, "pick_device", lambda: "cpu")
-        substitute(patch, runtime_module, "pick_dtype", lambda device: getattr(torch, dtype))
-        return models.load_generator(name)
+    return checkpoints.load_on_cpu(models.load_generator, name, dtype)
 
 
 @pytest.fixture(scope="module", params=["llama", "gemma3", "bart"])
