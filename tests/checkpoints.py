@@ -123,6 +123,35 @@ def bart(folder: Path, seed: int = 0, positions: int = 256) -> str:
     return str(folder)
 
 
+def shallow_gemma(folder: Path, layers: tuple[int, ...] = (0, 5)) -> str:
+    """Some layers of the embedded language model, one with a sliding window and one without, its vocabulary and head.
+
+    A ninth of the layers' time, for runs in which nothing depends on what the model says.
+    """
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    from nbutils import models
+
+    whole = models.checkpoint_folder("gemma-3-270m")
+    config = json.loads((whole / "config.json").read_text(encoding="utf-8"))
+    config |= {"num_hidden_layers": len(layers), "layer_types": [config["layer_types"][layer] for layer in layers]}
+    weights = {}
+    for name, weight in load_file(whole / "model.safetensors").items():
+        found = re.fullmatch(r"model\.layers\.(\d+)\.(.+)", name)
+        if not found:
+            weights[name] = weight
+        elif int(found[1]) in layers:
+            weights[f"model.layers.{layers.index(int(found[1]))}.{found[2]}"] = weight
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    for name in ("generation_config.json", "tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(whole / name, folder)
+    return str(folder)
+
+
 def parrot(folder: Path, texts: list[str]) -> str:
     """A Llama that continues each text as written: each of its tokens is followed by the one that follows it there.
 

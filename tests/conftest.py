@@ -99,15 +99,23 @@ def demo(project, write_notebook):
 
 @pytest.fixture(scope="session")
 def smoke_run(tmp_path_factory):
-    """Function slug -> (record, folder) of the notebook's one smoke run, by the runner, with the embedded models."""
+    """Function slug -> (record, folder) of the notebook's one smoke run, by the runner, with the embedded models.
+
+    The first notebook has the whole language model, the others two of its layers: nothing is judged at smoke, and
+    its 18 layers are most of the time.
+    """
+    import checkpoints
     import notebook_runs
 
-    done = {}
+    done, generator = {}, []
 
     def smoke_run(slug):
         if slug not in done:
-            root = tmp_path_factory.mktemp("smoke")
-            done[slug] = notebook_runs.results(slug, root), root / "smoke" / slug
+            root, chosen = tmp_path_factory.mktemp("smoke"), {}
+            if "generator" in notebook_runs.parameters(slug) and slug != notebook_runs.SLUGS[0]:
+                generator[:] = generator or [checkpoints.shallow_gemma(tmp_path_factory.mktemp("shallow"))]
+                chosen["generator"] = generator[0]
+            done[slug] = notebook_runs.results(slug, root, **chosen), root / "smoke" / slug
         return done[slug]
 
     return smoke_run
