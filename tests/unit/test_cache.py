@@ -220,6 +220,7 @@ ASK = """
 import sys, time
 from pathlib import Path
 from nbutils import cache, paths
+from nbutils.files import write_text
 paths.CACHE = Path(sys.argv[1])
 print("ready", flush=True)
 """
@@ -248,7 +249,7 @@ def read(path):
     return path.read_text() if path.exists() else None
 def build(path):
     time.sleep(0.3)
-    path.write_text("kept")
+    write_text(path, "kept")
     return "built"
 print(cache.folder("kind", "key", lambda path: read(path / "text"), lambda path: path.mkdir() or build(path / "text")))
 """
