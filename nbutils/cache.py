@@ -99,7 +99,7 @@ def file(
 def folder(kind: str, key: str, read: Callable[[Path], Any | None], build: Callable[[Path], Any]) -> Any:
     """What `read` makes of the folder stored under `key`, or, where that is None, what `build` returns and has written.
 
-    Of several processes that ask for the same folder one builds it, and the others wait and read it. `read` looks before
+    Of several processes that ask for the same folder one builds it, the others wait and read it. `read` looks before
     it waits: `build` writes whole or not at all, or `read` knows what is half-written.
     """
     if not _is_off.get():
