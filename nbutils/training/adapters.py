@@ -9,6 +9,7 @@ from typing import Any
 
 from nbutils.models import Encoder, Generator
 from nbutils.training.settings import TrainingSettings
+from nbutils.training.top_layers import freeze_lower_layers
 
 # Attention and MLP projections, by their names in Llama, Gemma, Mistral and Qwen, then those of BART.
 LORA_TARGETS = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "out_proj", "fc1", "fc2"}
@@ -56,9 +57,15 @@ def _copy_of_layers(generator: Generator, numbers: list[int]):
     return copy.deepcopy(generator.model, shared)
 
 
-def trainable_encoder(encoder: Encoder) -> Encoder:
-    """A copy in float32, and it stays so: updates of 3e-5 would be rounded away in bfloat16."""
-    return replace(encoder, model=copy.deepcopy(encoder.model).float().requires_grad_(True).eval())
+def trainable_encoder(encoder: Encoder, n_layers: int | None = None) -> Encoder:
+    """A copy in float32, and it stays so: updates of 3e-5 would be rounded away in bfloat16.
+
+    With `n_layers` only so many top layers need a gradient, and what stands above them.
+    """
+    model = copy.deepcopy(encoder.model).float().requires_grad_(True).eval()
+    if n_layers is not None:
+        freeze_lower_layers(model, n_layers)
+    return replace(encoder, model=model)
 
 
 def trained_parameters(model) -> dict[str, Any]:

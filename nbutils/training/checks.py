@@ -6,7 +6,8 @@ from nbutils.errors import InputError
 from nbutils.models import Encoder, Generator
 from nbutils.retrieval import DenseIndex
 from nbutils.training.adapters import LORA_TARGETS, is_quantized, module_names
-from nbutils.training.settings import MARGINALIZATIONS, TrainingSettings
+from nbutils.training.settings import MARGINALIZATIONS, TrainingSettings, encoder_layers
+from nbutils.training.top_layers import require_top_layers
 
 
 def require_settings(settings: TrainingSettings, generator: Generator | None, n_processes: int) -> None:
@@ -33,6 +34,11 @@ def require_settings(settings: TrainingSettings, generator: Generator | None, n_
     n_layers = generator.model.config.num_hidden_layers
     if settings.lora_layers is not None and settings.lora_layers > n_layers:
         raise InputError(f"lora_layers = {settings.lora_layers}: {generator.name} has {n_layers}")
+
+
+def require_layers(settings: TrainingSettings, encoders: dict[str, Encoder]) -> None:
+    for tower, encoder in encoders.items():
+        require_top_layers(encoder, encoder_layers(settings, tower), f"{tower}_layers")
 
 
 def require_answers(answers: list[str]) -> None:

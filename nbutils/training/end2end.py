@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nbutils import cache, models, retrieval
+from nbutils import cache, retrieval
 from nbutils.data import Example, Passage, corpus_sha256
 from nbutils.errors import InputError
 from nbutils.models import Encoder, Generator
-from nbutils.training.checks import require_index, require_marginal, require_settings
+from nbutils.training.checks import require_index, require_layers, require_marginal, require_settings
 from nbutils.training.embedding import embed_texts, nearest_passages
 from nbutils.training.identity import run_key
 from nbutils.training.launch import carry_out
@@ -56,16 +56,17 @@ def train_end2end(
     """
     require_marginal(examples, marginalization, temperature)
     _require_refresh(refresh_every, n_actors, towers, settings.n_steps)
+    both = {"question": question_encoder, "passage": passage_encoder}
+    learning = {tower: both[tower] for tower in TOWERS if tower in towers}
     require_settings(settings, generator, 1)
+    require_layers(settings, learning)
     build = functools.partial(_build_index, corpus, index, search_parameters, seed)
     first_index = build(passage_encoder)
     require_index(question_encoder, first_index, corpus, n_docs)
-    both = {"question": question_encoder, "passage": passage_encoder}
-    learning = {tower: both[tower] for tower in TOWERS if tower in towers}
 
     content = [marginalization, str(n_docs), repr(temperature), f"{refresh_every} {sorted(learning)} {n_actors}"]
-    content += [*map(models.encoder_fingerprint, both.values()), first_index.sha256, "\0", *map(repr, examples), "\0"]
-    key = run_key([End2EndObjective, refresh], generator, settings, seed, *content, corpus_sha256(corpus))
+    content += [first_index.sha256, "\0", *map(repr, examples), "\0", corpus_sha256(corpus)]
+    key = run_key([End2EndObjective, refresh], generator, [*both.values()], settings, seed, *content)
     with cache.locked_folder("training", key) as folder:
         texts = [retrieval.passage_text(passage, passage_encoder.title_separator) for passage in corpus.values()]
         searched = RefreshedIndex(first_index, build, texts, passage_encoder, folder, refresh_every, n_actors)
@@ -101,24 +102,24 @@ class End2EndObjective:
 
     def step(self, learners: Learners, rows: list[int]) -> dict[str, float]:
         queries = [self.loss.examples[row].query for row in rows]
-        ids, scores = _search_and_encode(self, learners.encoders, queries)
+        ids, scores = _search_and_encode(self, learners, queries)
         return add_rag_gradients(self.loss, learners, rows, ids, scores)
 
 
-def _search_and_encode(objective: End2EndObjective, learning: dict[str, Encoder], queries: list[str]):
+def _search_and_encode(objective: End2EndObjective, learners: Learners, queries: list[str]):
     """As `search_with_gradients`, but what is found is encoded anew: the gradients reach the passage encoder."""
     import torch
 
-    question_encoder, passage_encoder = ({**objective.encoders, **learning}[tower] for tower in TOWERS)
-    with torch.set_grad_enabled("question" in learning):
-        vectors = embed_texts(question_encoder, queries)  # (B, D)
+    question_encoder, passage_encoder = ({**objective.encoders, **learners.encoders}[tower] for tower in TOWERS)
+    with torch.set_grad_enabled("question" in learners.encoders):
+        vectors = embed_texts(question_encoder, queries, learners.top_layers.get("question"))  # (B, D)
     positions, missing = nearest_passages(objective.index.current, vectors, objective.n_docs)
     ids = objective.index.current.passage_ids[positions]
     unique, places = np.unique(ids, return_inverse=True)
     separator = passage_encoder.title_separator
     texts = [retrieval.passage_text(objective.loss.corpus[id_], separator) for id_ in unique]
-    with torch.set_grad_enabled("passage" in learning):
-        found = embed_texts(passage_encoder, texts)
+    with torch.set_grad_enabled("passage" in learners.encoders):
+        found = embed_texts(passage_encoder, texts, learners.top_layers.get("passage"))
     scores = (vectors[:, None] * found[torch.from_numpy(places.reshape(ids.shape))]).sum(-1)
     return ids, scores.masked_fill(missing.to(scores.device), -math.inf)
 

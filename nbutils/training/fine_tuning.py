@@ -33,7 +33,7 @@ def fine_tune(
     require_answers(answers)
     require_settings(settings, generator, n_processes)
     objective = FineTuningObjective(*generation.tokenize_pairs(generator, prompts, answers), settings.batch_tokens)
-    key = run_key([FineTuningObjective], generator, settings, seed, *prompts, "\0", *answers)
+    key = run_key([FineTuningObjective], generator, [], settings, seed, *prompts, "\0", *answers)
     with cache.locked_folder("training", key) as folder:
         tuned = carry_out(Run(folder, generator, {}, settings, seed, len(prompts), objective), n_processes)
     return replace(tuned, generator=replace(tuned.generator, name=name or f"{generator.name} fine-tuned"))

@@ -12,6 +12,7 @@ from nbutils.models import Encoder, Generator
 from nbutils.training.adapters import is_quantized, trainable_encoder, trainable_generator
 from nbutils.training.checkpoints import load_tensors, read_state
 from nbutils.training.loop import Run, run_device, train
+from nbutils.training.settings import encoder_layers
 from nbutils.training.system import System
 
 
@@ -26,7 +27,7 @@ def carry_out(run: Run, n_processes: int = 1) -> System:
         else:
             _train_in_processes(n_processes, run)
         state = read_state(run.folder)
-    learned = {tower: _learned_encoder(encoder, tower, state) for tower, encoder in run.encoders.items()}
+    learned = {tower: _learned_encoder(run, tower, state) for tower in run.encoders}
     return System(
         generator=None if run.generator is None else _learned_generator(run, state),
         question_encoder=learned.get("question"),
@@ -44,8 +45,9 @@ def _learned_generator(run: Run, state: dict[str, Any]) -> Generator:
     return replace(generator, sha256=sha256_text(generator.sha256, state["sha256"]))
 
 
-def _learned_encoder(encoder: Encoder, tower: str, state: dict[str, Any]) -> Encoder:
-    copied = trainable_encoder(encoder)
+def _learned_encoder(run: Run, tower: str, state: dict[str, Any]) -> Encoder:
+    encoder = run.encoders[tower]
+    copied = trainable_encoder(encoder, encoder_layers(run.settings, tower))
     load_tensors(state["tensors"], tower, copied.model)
     copied.model.requires_grad_(False)
     return replace(copied, sha256=sha256_text(encoder.sha256, tower, state["sha256"]))

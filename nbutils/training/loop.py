@@ -15,7 +15,8 @@ from nbutils.models import Encoder, Generator
 from nbutils.progress import progress_bar
 from nbutils.training.adapters import trainable_encoder, trainable_generator, trained_parameters
 from nbutils.training.checkpoints import load_tensors, read_state, write_state
-from nbutils.training.settings import History, TrainingSettings, batch_rows, rate_factor
+from nbutils.training.settings import History, TrainingSettings, batch_rows, encoder_layers, rate_factor
+from nbutils.training.top_layers import TopLayers, split_encoder
 
 COMPILE_FROM_WORK = 10**10  # parameters x examples: compiling costs up to a minute once, and halves the time of a step
 
@@ -26,6 +27,7 @@ class Learners:
 
     generator: Generator | None
     encoders: dict[str, Encoder]  # by tower; an encoder that stays as it is belongs to the objective
+    top_layers: dict[str, TopLayers]  # by tower, where these alone learn
     autocast: AbstractContextManager  # for the generator's forward passes
 
 
@@ -101,11 +103,13 @@ def _build_learners(run: Run) -> tuple[Learners, dict[str, Any]]:
         work = modules["generator"].num_parameters() * run.settings.n_steps * run.settings.batch_size
         if work >= COMPILE_FROM_WORK:
             generation.compile_layers(generator)
-    encoders = {tower: trainable_encoder(encoder) for tower, encoder in run.encoders.items()}
+    n_layers = {tower: encoder_layers(run.settings, tower) for tower in run.encoders}
+    encoders = {tower: trainable_encoder(encoder, n_layers[tower]) for tower, encoder in run.encoders.items()}
     modules |= {tower: encoder.model for tower, encoder in encoders.items()}
     for module in modules.values():
         module.train(run.settings.dropout)
-    return Learners(generator, encoders, autocast), modules
+    top_layers = {tower: split_encoder(encoders[tower].model, n) for tower, n in n_layers.items() if n is not None}
+    return Learners(generator, encoders, top_layers, autocast), modules
 
 
 def _generator_autocast(run: Run) -> AbstractContextManager:

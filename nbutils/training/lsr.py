@@ -4,12 +4,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nbutils import cache, models, rag, retrieval
+from nbutils import cache, rag, retrieval
 from nbutils.data import Passage, corpus_sha256
 from nbutils.errors import InputError
 from nbutils.models import Encoder
 from nbutils.retrieval import DenseIndex
-from nbutils.training.checks import require_index, require_settings
+from nbutils.training.checks import require_index, require_layers, require_settings
 from nbutils.training.embedding import embed_texts
 from nbutils.training.identity import run_key
 from nbutils.training.launch import carry_out
@@ -48,17 +48,18 @@ def train_lsr(
     """
     require_settings(settings, None, 1)
     require_index(question_encoder, index, corpus, 1)
+    learning = {"question": question_encoder} | ({} if passage_encoder is None else {"passage": passage_encoder})
+    require_layers(settings, learning)
     positions, lm_logprobs = _require_lsr(index, queries, passage_ids, lm_logprobs)
     for name, value in {"temperature": temperature, "lsr_temperature": lsr_temperature}.items():
         if not value > 0:
             raise InputError(f"{name} = {value}: give a number above 0")
-    learning = {"question": question_encoder} | ({} if passage_encoder is None else {"passage": passage_encoder})
     loss = LsrLoss(lm_logprobs, temperature, lsr_temperature, direction, reduction)
     objective = LsrObjective(loss, queries, positions, index, corpus)
     content = [f"{temperature!r} {lsr_temperature!r} {direction} {reduction}", str(positions.tolist())]
-    content += [str(lm_logprobs.tolist()), index.sha256, *map(models.encoder_fingerprint, learning.values())]
+    content += [str(lm_logprobs.tolist()), index.sha256]
     texts = [] if passage_encoder is None else [passage_encoder.title_separator, corpus_sha256(corpus)]
-    key = run_key([LsrObjective], None, settings, seed, *content, "\0", *queries, "\0", *texts)
+    key = run_key([LsrObjective], None, [*learning.values()], settings, seed, *content, "\0", *queries, "\0", *texts)
     with cache.locked_folder("training", key) as folder:
         learned = carry_out(Run(folder, None, learning, settings, seed, len(queries), objective))
     return replace(learned, index=index)
@@ -88,8 +89,9 @@ class LsrObjective:
     def step(self, learners: Learners, rows: list[int]) -> dict[str, float]:
         import torch
 
-        vectors = embed_texts(learners.encoders["question"], [self.queries[row] for row in rows])  # (B, D)
-        candidates = _candidate_vectors(self, learners.encoders.get("passage"), rows, vectors.device)  # (B, K, D)
+        queries = [self.queries[row] for row in rows]
+        vectors = embed_texts(learners.encoders["question"], queries, learners.top_layers.get("question"))  # (B, D)
+        candidates = _candidate_vectors(self, learners, rows, vectors.device)  # (B, K, D)
         log_prior = rag.doc_logprobs((vectors[:, None] * candidates).sum(-1), self.loss.temperature)
         lm_logprobs = torch.tensor(self.loss.lm_logprobs[rows], dtype=log_prior.dtype, device=log_prior.device)
         loss = rag.lsr_loss(log_prior, lm_logprobs, self.loss.lsr_temperature, self.loss.direction, self.loss.reduction)
@@ -97,18 +99,18 @@ class LsrObjective:
         return {"loss": loss.item(), "max_doc_prob": log_prior.exp().amax(-1).mean().item()}
 
 
-def _candidate_vectors(objective: LsrObjective, passage_encoder: Encoder | None, rows: list[int], device):
+def _candidate_vectors(objective: LsrObjective, learners: Learners, rows: list[int], device):
     """(B, K, D); every passage once through the encoder, however many queries have it as a candidate."""
     import torch
 
-    index, positions = objective.index, objective.positions[rows]
+    index, positions, passage_encoder = objective.index, objective.positions[rows], learners.encoders.get("passage")
     unique, places = np.unique(positions, return_inverse=True)
     if passage_encoder is None:
         vectors = torch.from_numpy(index.faiss_index.reconstruct_batch(unique)).to(device)
     else:
         separator, ids = passage_encoder.title_separator, index.passage_ids[unique].tolist()
         texts = [retrieval.passage_text(objective.corpus[id_], separator) for id_ in ids]
-        vectors = embed_texts(passage_encoder, texts)
+        vectors = embed_texts(passage_encoder, texts, learners.top_layers.get("passage"))
     return vectors[torch.from_numpy(places.reshape(positions.shape)).to(vectors.device)]
 
 

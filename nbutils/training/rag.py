@@ -4,12 +4,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nbutils import cache, models
+from nbutils import cache
 from nbutils.data import Example, Passage, corpus_sha256
 from nbutils.errors import InputError
 from nbutils.models import Encoder, Generator
 from nbutils.retrieval import DenseIndex
-from nbutils.training.checks import require_index, require_marginal, require_settings
+from nbutils.training.checks import require_index, require_layers, require_marginal, require_settings
 from nbutils.training.embedding import search_with_gradients
 from nbutils.training.identity import run_key
 from nbutils.training.launch import carry_out
@@ -48,20 +48,21 @@ def train_rag(
     examples with one of theirs retrieved). `n_processes` and errors as in `fine_tune`.
     """
     require_marginal(examples, marginalization, temperature)
+    learning = {} if retrieved else {"question": question_encoder}
     require_settings(settings, generator, n_processes)
     if retrieved is None:
         require_index(question_encoder, index, corpus, n_docs)
-        source = ["searched", models.encoder_fingerprint(question_encoder), index.sha256]
+        require_layers(settings, learning)
+        source = ["searched", index.sha256]
     else:
         retrieved = _require_retrieved(retrieved, corpus, len(examples), n_docs)
         source = ["retrieved", *retrieved[0].ravel().tolist(), str(retrieved[1].tolist())]
     loss = RagLoss(corpus, examples, marginalization, temperature, settings.batch_tokens)
     objective = RagObjective(loss, n_docs, None if retrieved else index, retrieved)
     content = [marginalization, str(n_docs), repr(temperature), *source, "\0", *map(repr, examples), "\0"]
-    key = run_key([RagObjective], generator, settings, seed, *content, corpus_sha256(corpus))
-    learners = {} if retrieved else {"question": question_encoder}
+    key = run_key([RagObjective], generator, [*learning.values()], settings, seed, *content, corpus_sha256(corpus))
     with cache.locked_folder("training", key) as folder:
-        system = carry_out(Run(folder, generator, learners, settings, seed, len(examples), objective), n_processes)
+        system = carry_out(Run(folder, generator, learning, settings, seed, len(examples), objective), n_processes)
     return replace(
         system,
         generator=replace(system.generator, name=name or f"{generator.name} RAG-{marginalization}"),
@@ -84,7 +85,8 @@ class RagObjective:
 
         if self.retrieved is None:
             queries = [self.loss.examples[row].query for row in rows]
-            ids, scores = search_with_gradients(self.index, learners.encoders["question"], queries, self.n_docs)
+            encoder, top = learners.encoders["question"], learners.top_layers.get("question")
+            ids, scores = search_with_gradients(self.index, encoder, queries, self.n_docs, top)
         else:
             ids = self.retrieved[0][rows]
             scores = torch.tensor(self.retrieved[1][rows], device=learners.generator.model.device)

@@ -27,6 +27,8 @@ class TrainingSettings:
     dropout: bool = False  # True: at the checkpoint's own rates
     batch_tokens: int = 4096  # padded tokens of one forward pass; a step takes as many passes as it needs
     checkpoint_every: int = 50  # steps
+    question_layers: int | None = None  # so many top layers of the question encoder; None: all of it
+    passage_layers: int | None = None  # of the passage encoder
 
 
 def batch_rows(n_examples: int, settings: TrainingSettings, seed: int, step: int) -> list[int]:
@@ -37,6 +39,11 @@ def batch_rows(n_examples: int, settings: TrainingSettings, seed: int, step: int
     passes = {place // n_examples for place in places}
     orders = {number: np.random.default_rng([seed, number]).permutation(n_examples) for number in passes}
     return [int(orders[place // n_examples][place % n_examples]) for place in places]
+
+
+def encoder_layers(settings: TrainingSettings, tower: str) -> int | None:
+    """How many top layers of the tower's encoder learn; None: all of it."""
+    return settings.question_layers if tower == "question" else settings.passage_layers
 
 
 def rate_factor(settings: TrainingSettings, step: int) -> float:

@@ -115,7 +115,7 @@ def test_the_gradients_are_the_loss_s(llama, encoder):
         learning = {tower: training.trainable_encoder(encoder) for tower in both}
         generator, _ = training.trainable_generator(llama, SHORT, 0)
         if how == "cut":
-            learners = training.Learners(generator, learning, contextlib.nullcontext())
+            learners = training.Learners(generator, learning, {}, contextlib.nullcontext())
             training.End2EndObjective(loss, 3, SimpleNamespace(current=index), both).step(learners, rows)
         else:
             batch = [EXAMPLES[row] for row in rows]

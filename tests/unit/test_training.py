@@ -320,7 +320,7 @@ def test_the_question_encoders_gradient_is_the_loss_s(llama, encoder, index):
         generator, _ = training.trainable_generator(llama, SHORT, 0)
         if how == "cut":
             loss = training.RagLoss(CORPUS, EXAMPLES, "sequence", TEMPERATURE, 200)
-            learners = training.Learners(generator, {"question": learner}, contextlib.nullcontext())
+            learners = training.Learners(generator, {"question": learner}, {}, contextlib.nullcontext())
             training.RagObjective(loss, 3, index, None).step(learners, rows)
         else:
             batch = [EXAMPLES[row] for row in rows]
@@ -687,7 +687,7 @@ def test_everything_that_matters_has_its_own_folder(monkeypatch, tmp_path, gener
     for option in options:
         train(llama, **option)
     for field, value in dataclasses.asdict(
-        TrainingSettings(9, 2, 1, 1, False, 1, False, 1, 2, 3, 1, True, 1, 1)
+        TrainingSettings(9, 2, 1, 1, False, 1, False, 1, 2, 3, 1, True, 1, 1, 1, 1)
     ).items():
         train(llama, dataclasses.replace(SHORT, **{field: value}))
     train(generators("llama", seed=1))
