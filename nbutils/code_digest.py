@@ -197,7 +197,7 @@ def _stands_for(chain: tuple[str, ...], scopes: list[dict], walk: _Walk, where: 
     """What `a.b.c` is, as far as it counts; otherwise the names themselves."""
     literal = ".".join(chain)
     scope = next((scope for scope in scopes if chain[0] in scope), None)
-    if scope is None:
+    if scope is None or chain[0].startswith("__"):  # __file__ is another one in each checkout
         return literal
     value, rest = scope[chain[0]], chain[1:]
     while rest and isinstance(value, types.ModuleType) and _is_ours(value.__name__, walk):

@@ -1,16 +1,12 @@
 """Files that are written whole or not at all, and what they contain as a checksum."""
 
-import ast
 import hashlib
-import inspect
 import os
 import shutil
 import tempfile
-import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 
 
 @contextmanager
@@ -75,23 +71,3 @@ def sha256_text(*parts: str) -> str:
         digest.update(len(encoded).to_bytes(8, "big"))
         digest.update(encoded)
     return digest.hexdigest()
-
-
-# Temporary, for call sites that have not moved to `cache.key` yet: goes at the merge, with its tests in test_files.py.
-def sha256_source(*parts: ModuleType | Callable) -> str:
-    """Hex digest of the code of modules, classes or functions: a cache key that holds it outlives no change of code.
-
-    Comments, docstrings and layout do not count: rewording one must not throw away hours of work. Call it while the
-    module is imported (the module itself is `sys.modules[__name__]`): a file may change under a running program.
-    """
-    return sha256_text(*(_code(textwrap.dedent(inspect.getsource(part))) for part in parts))
-
-
-def _code(source: str) -> str:
-    """The syntax tree of `source` without docstrings, as text."""
-    tree = ast.parse(source)
-    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    for node in ast.walk(tree):
-        if isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None:
-            node.body = node.body[1:]
-    return ast.dump(tree)

@@ -10,6 +10,7 @@ DATA = ROOT / "data"
 CACHE = DATA / "cache"
 README = ROOT / "README.md"
 PROMPTS = Path(__file__).resolve().parent / "prompts"
+FACTBOOK = Path(__file__).resolve().parent / "data" / "factbook"  # the code and tables of the data set
 METRICS = Path(__file__).resolve().parent / "metrics" / "modules"
 
 

