@@ -83,7 +83,7 @@ def marginal_logprobs(candidates: Candidates, log_prior: np.ndarray, fast: bool 
 
 
 def best_answer(candidates: Candidates, log_prior: np.ndarray, fast: bool = False) -> str:
-    """The answer of RAG-Sequence: the candidate with the largest `marginal`, the first of equals."""
+    """The answer of RAG-Sequence: the candidate with the largest `marginal_logprobs`, the first of equals."""
     return candidates.texts[int(marginal_logprobs(candidates, log_prior, fast).argmax())]
 
 

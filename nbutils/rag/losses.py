@@ -36,7 +36,7 @@ def rag_sequence_logprob(log_prior, token_logprobs, mask):
 def rag_token_logprobs(log_prior, token_logprobs, mask):
     """Every factor of RAG-Token, log sum_z p(z|x) p(y_i|x,z,y_<i), Lewis et al. 2020 sec. 2.1: (B, T), 0 off the mask.
 
-    Their sum over i is log p_RAG-Token(y|x). Arguments as in `sequence_logprob`.
+    Their sum over i is log p_RAG-Token(y|x). Arguments as in `rag_sequence_logprob`.
     """
     return (log_prior[..., None] + token_logprobs.where(mask[:, None], 0.0)).logsumexp(1).where(mask, 0.0)
 
