@@ -1,4 +1,4 @@
-"""`data.importers`, `data.passages` and `data.hub`: files of other people into the folder format, and the hub's data sets in their own schemas.
+"""Files of other people brought into the folder format, and the data sets of the hub in their own schemas.
 
 The hub is stood in for by small local folders of the same columns, and by a `datasets.load_dataset` that fails or
 returns them; what the hub itself answers today is not tested.
