@@ -174,7 +174,7 @@ def _verdicts(notebook: str) -> dict[str, str]:
 @cli.command()
 @click.option("--scale", default="tiny", show_default=True, help="Whose records: smoke, tiny, gpu or paper.")
 def report(scale) -> None:
-    """Render the claims table into README.md and the page figures/SCALE/index.html from the records."""
+    """Render README.md's table, figures/SCALE/README.md (the ledger of claims) and figures/SCALE/index.html."""
     from nbutils.record import report as reports
 
     for path in reports.render(scale):
