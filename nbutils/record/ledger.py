@@ -80,22 +80,16 @@ def _table(section: Section, rows: Sequence[Row]) -> str:
         note = f"Note: {row.note}" if row.note else ""
         holm = f"Holm: {row.holm}" if row.holm else ""
         verdict = f"**{_escaped(row.verdict)}**"
-        lock = row.lock if shows_lock(row) else ""
         cells = (
             f'<a id="{row.id}"></a>' + _lines(_escaped(row.sentence), _escaped(note)),
             _escaped(row.paper),
             _lines(_escaped(row.here), _escaped(holm)) or "-",
             _escaped(row.null) or "-",
-            _lines(verdict, _escaped(row.why), _escaped(row.decides), _escaped(lock)),
+            _lines(verdict, _escaped(row.why), _escaped(row.decides), _escaped(row.lock)),
             _where(section, row),
         )
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
-
-
-def shows_lock(row: Row) -> bool:
-    """Only primary claims are locked: of the others "not locked" would say nothing."""
-    return row.primary or row.lock != "not locked"
 
 
 def _where(section: Section, row: Row) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from nbutils import files, paths
 from nbutils.errors import InputError
 from nbutils.presets import SCALES
-from nbutils.record.ledger import HOW_TO_READ, ledger, notebook_table, shows_lock
+from nbutils.record.ledger import HOW_TO_READ, ledger, notebook_table
 from nbutils.record.pages import fill_template
 from nbutils.record.sections import Section, load_sections
 
@@ -82,7 +82,6 @@ def _page(scale: str, folder: Path, sections: Sequence[Section], answers: bool) 
         figures=figures,
         answers=answers,
         how_to_read=[paragraph.replace("*", "") for paragraph in HOW_TO_READ.split("\n\n")],
-        shows_lock=shows_lock,
     )
 
 

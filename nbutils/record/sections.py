@@ -13,17 +13,17 @@ from typing import Any
 from nbutils import paths
 from nbutils.errors import InputError
 from nbutils.presets import SCALES
-from nbutils.record import claim_files, claims, storage
+from nbutils.record import claim_files, claims, locks, storage
+from nbutils.record.claim_files import ClaimsFile
 
 NOT_RUN = "not run"
 SKIPPED = "skipped"
 # The order in which verdicts are counted: the papers' sentences, our own, what was not decided, what was not judged.
 VERDICTS = (
-    *("reproduced", "not reproduced", "holds", "fails", "open"),
-    *("refused", "not tested at this scale", SKIPPED, NOT_RUN),
+    *(claims.REPRODUCED, claims.NOT_REPRODUCED, claims.HOLDS, claims.FAILS, claims.OPEN),
+    *(claims.REFUSED, claims.NOT_TESTED, SKIPPED, NOT_RUN),
 )
-LOCKED, CHANGED = "locked", "changed after results"
-LOCKED_LATE, NOT_LOCKED = "locked after results", "not locked"
+_NO_FILE = ClaimsFile({}, {}, "", None, "", None)  # of a notebook without claims
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Row:
     verdict: str  # one of VERDICTS
     why: str  # of a skipped or refused claim, or of one that needs a larger scale
     decides: str  # of an open claim: the effect that could have been seen, and the questions that would decide
-    lock: str
+    lock: str  # see `locks.lock_status`
     rule: str
     cell: str  # number of the cell that judged it, as Jupyter shows it
 
@@ -79,27 +79,26 @@ def load_sections(scale: str, folder: Path) -> list[Section]:
     for name, content in records.items():
         if content["notebook"] != name or content["scale"] != scale:
             raise InputError(f"the record in {scale}/{name}/ is of {content['notebook']} at {content['scale']}")
-    files = {path.stem: claim_files.load_notebook(path) for path in sorted(paths.CLAIMS.glob("[0-9][0-9].yaml"))}
+    files = {path.stem: claim_files.load_file(path) for path in sorted(paths.CLAIMS.glob("[0-9][0-9].yaml"))}
     names = {number: number for number in files}
     names |= {path.stem[:2]: path.stem for path in sorted(paths.NOTEBOOKS.glob("*.ipynb")) if path.stem[:2] in files}
     for number in {name[:2] for name in records}:
         names.pop(number, None)
     return [
-        _section(name, scale, folder, records.get(name), files.get(name[:2]))
+        _section(name, scale, folder, records.get(name), files.get(name[:2], _NO_FILE))
         for name in sorted({*records, *names.values()})
     ]
 
 
-def _section(name: str, scale: str, folder: Path, content: Mapping[str, Any] | None, file: Any) -> Section:
+def _section(name: str, scale: str, folder: Path, content: Mapping[str, Any] | None, file: ClaimsFile) -> Section:
     notebook = _notebook_file(name, folder, content)
     cells = _cells(notebook) if notebook else []
-    lock = getattr(file, "lock", None) or {}
     return Section(
         name=name,
         headline=_headline(name, content, file, cells),
-        status=getattr(file, "status", None) or "",
-        minutes=f"{file.minutes:g}" if file and file.minutes else "",
-        draw=str(lock.get("draw", "")),
+        status=file.status,
+        minutes=f"{file.minutes:g}" if file.minutes else "",
+        draw=str(file.lock["draw"]) if file.lock else "",
         record=content,
         notebook=Path(os.path.relpath(notebook, folder)).as_posix() if notebook else "",
         rows=_rows(name, scale, content, file, cells),
@@ -122,18 +121,19 @@ def _cells(notebook: Path) -> list[dict]:
         raise InputError(f"{notebook.name} is not a notebook: run {notebook.stem} again") from error
 
 
-def _headline(name: str, content: Mapping[str, Any] | None, file: Any, cells: Sequence[Mapping[str, Any]]) -> str:
+def _headline(
+    name: str, content: Mapping[str, Any] | None, file: ClaimsFile, cells: Sequence[Mapping[str, Any]]
+) -> str:
     """The headline with its metrics as whole percent; the notebook's title where that cannot be had."""
-    sentence = getattr(file, "headline", None)
-    if not sentence or not content:
+    if not file.headline or not content:
         return _title(cells) or name
-    missing = [metric for metric in re.findall(r"\{([^{}]*)\}", sentence) if metric not in content["metrics"]]
+    missing = [metric for metric in re.findall(r"\{([^{}]*)\}", file.headline) if metric not in content["metrics"]]
     if missing and content["skipped"]:  # other data, which has no such questions
         return _title(cells) or name
     if missing:
         raise InputError(f"the headline of claims/{name[:2]}.yaml names {missing[0]!r}: {name} has no such metric")
     metrics = content["metrics"]
-    return re.sub(r"\{([^{}]*)\}", lambda found: f"{100 * metrics[found[1]]['value']:.0f} %", sentence)
+    return re.sub(r"\{([^{}]*)\}", lambda found: f"{100 * metrics[found[1]]['value']:.0f} %", file.headline)
 
 
 def _title(cells: Sequence[Mapping[str, Any]]) -> str:
@@ -160,18 +160,18 @@ def _cell_numbers(cells: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 
 
 def _rows(
-    name: str, scale: str, content: Mapping[str, Any] | None, file: Any, cells: Sequence[Mapping[str, Any]]
+    name: str, scale: str, content: Mapping[str, Any] | None, file: ClaimsFile, cells: Sequence[Mapping[str, Any]]
 ) -> list[Row]:
     """The primary claims, then the exploratory ones, each kind in the order of the file."""
-    known = file.claims if file else {}
+    known = file.claims
     outcomes = content["claims"] if content else {}
     skipped = content["skipped"] if content else {}
     if unknown := skipped.keys() - known.keys():
         raise InputError(f"{name} skipped claim {min(unknown)}, which is no longer one: run {name} again")
-    fresh = _judged_again(name, scale, content, known)
-    numbers, lock = _cell_numbers(cells), getattr(file, "lock", None) or {}
+    _check_outcomes(name, scale, content, known)
+    numbers = _cell_numbers(cells)
     rows = []
-    for id_, claim in sorted(known.items(), key=lambda item: not item[1].get("primary", False)):
+    for id_, claim in sorted(known.items(), key=lambda item: not item[1]["primary"]):
         outcome = outcomes.get(id_)
         verdict = outcome["verdict"] if outcome else SKIPPED if id_ in skipped else NOT_RUN
         needed = "" if SCALES.index(scale) >= SCALES.index(claim["min_scale"]) else f"needs scale {claim['min_scale']}"
@@ -180,17 +180,17 @@ def _rows(
         rows.append(
             Row(
                 id=id_,
-                primary=bool(claim.get("primary", False)),
+                primary=claim["primary"],
                 sentence=claim["sentence"],
                 note=claim["note"],
                 paper=_paper_text(claim, outcome),
-                here=f"{claims.interval_text(outcome, sign)}, {_size_text(outcome)}" if outcome else "",
-                holm=_holm_text(outcome) if judged else "",
+                here=_here_text(outcome, sign) if outcome else "",
+                holm=_holm_text(outcome, sign) if judged else "",
                 null=f"{claims.interval_text(outcome['null'], sign)}, {outcome['null']['verdict']}" if judged else "",
                 verdict=verdict,
                 why=skipped.get(id_) or (outcome or {}).get("why") or needed,
-                decides=_decides_text(outcome) if verdict == "open" else "",
-                lock=_lock_status(id_, lock.get("claims", {}), outcome, fresh.get(id_)),
+                decides=_decides_text(outcome) if verdict == claims.OPEN else "",
+                lock=locks.lock_status(file, id_, outcome),
                 rule=_rule_text(claim),
                 cell=numbers.get(id_, ""),
             )
@@ -198,17 +198,18 @@ def _rows(
     return rows
 
 
-def _judged_again(
+def _check_outcomes(
     name: str, scale: str, content: Mapping[str, Any] | None, known: Mapping[str, Mapping[str, Any]]
-) -> dict[str, dict]:
-    """The outcomes that the record's scores give today: a rule changed after the run must not keep the old verdict."""
-    fresh = {}
-    for id_, outcome in content["claims"].items() if content else ():
-        if id_ in known:
-            fresh[id_] = claims.judge(known[id_], content["scores"], scale)
+) -> None:
+    """Raise InputError where the record's scores give another outcome today: a rule changed after the run, or a number
+    changed by hand, must not keep the old verdict.
+    """
+    recorded = content["claims"] if content else {}
+    fresh = {id_: claims.judge(known[id_], content["scores"], scale) for id_ in recorded if id_ in known}
+    fresh = claims.adjust(known, fresh)
+    for id_, outcome in recorded.items():
         if id_ not in fresh or not _same(fresh[id_], outcome):
             raise InputError(f"claim {id_} of {name} is no longer judged as in its record: run {name} again")
-    return fresh
 
 
 def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
@@ -224,19 +225,6 @@ def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     )
 
 
-def _lock_status(
-    id_: str, locked: Mapping[str, str], outcome: Mapping[str, Any] | None, fresh: Mapping[str, Any] | None
-) -> str:
-    """Whether a claim is what it was before its result was known: LOCKED, CHANGED, LOCKED_LATE or NOT_LOCKED."""
-    if id_ not in locked:
-        return NOT_LOCKED
-    if outcome is None or fresh is None:
-        return LOCKED
-    if fresh["digest"] != locked[id_]:
-        return CHANGED
-    return LOCKED if outcome["locked"] and outcome["digest"] == locked[id_] else LOCKED_LATE
-
-
 # --- texts ------------------------------------------------------------------------------------------------------------
 
 
@@ -248,22 +236,20 @@ def _paper_text(claim: Mapping[str, Any], outcome: Mapping[str, Any] | None) -> 
     return f"{text}; effect {effect['value']:+.3f} [{effect['tag']}]" if effect else text
 
 
-def _size_text(outcome: Mapping[str, Any]) -> str:
-    """What a result rests on: "200 questions of 59 subjects and 48 fields, 5 seeds"."""
-    groups = [f"{outcome[key]} {key}" for key in ("subjects", "fields") if outcome.get(key)]
-    text = f"{outcome['n']:,} questions" + (f" of {' and '.join(groups)}" if groups else "")
-    seeds = outcome.get("seeds")
-    return f"{text}, {seeds} seed{'s' if seeds > 1 else ''}" if seeds else text
+def _here_text(outcome: Mapping[str, Any], sign: str) -> str:
+    text = claims.outcome_text(outcome, sign)
+    return f"{text}; permutation test: p = {outcome['permutation_p']:.3f}" if "permutation_p" in outcome else text
 
 
-def _holm_text(outcome: Mapping[str, Any]) -> str:
-    holm = outcome.get("holm")
-    if not holm:
+def _holm_text(outcome: Mapping[str, Any], sign: str) -> str:
+    """The adjusted interval of a primary claim, and its level: "+0.12 [0.03, 0.21] at 98.75 %"."""
+    if not (holm := outcome.get("holm")):
         return ""
-    return f"[{_number(holm['low'])}, {_number(holm['high'])}] at level {100 * (1 - holm['alpha']):.4g} %"
+    return f"{claims.interval_text({**outcome, **holm}, sign)} at {100 * (1 - holm['alpha']):.4g} %"
 
 
 def _decides_text(outcome: Mapping[str, Any]) -> str:
+    """What an open claim could have shown, and what would decide it."""
     parts = [f"minimum detectable effect ±{_number(outcome['mde'])}"] if outcome.get("mde") else []
     if outcome.get("n_needed"):
         parts.append(f"about {outcome['n_needed']:,} questions would decide")
@@ -271,7 +257,7 @@ def _decides_text(outcome: Mapping[str, Any]) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:.3f}" if abs(value) < 10_000 else f"{value:.3e}"
+    return f"{value:.2e}" if abs(value) >= 10_000 else f"{value:.2f}" if abs(value) >= 0.1 else f"{value:.3f}"
 
 
 def _rule_text(claim: Mapping[str, Any]) -> str:

@@ -10,11 +10,13 @@ from types import SimpleNamespace
 import pytest
 
 from nbutils import paths
+from nbutils.data import Dataset
 from nbutils.errors import InputError
-from nbutils.record import claim_files, claims, report, sections, storage
+from nbutils.record import Record, claim_files, claims, report, sections, storage
 
 EVIL = "<script>alert('x')</script> a | b [c](d) `e` $f$ &amp;"
 README = f"# Title\n\n{report.BEGIN}\nold table\n{report.END}\n\n## Rest\n"
+IDS = [f"q{i}" for i in range(24)]
 BLUE = bytes.fromhex(  # a PNG of 1 x 1 pixel
     "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de0000000c49444154789c63606060000000040001"
     "27a65be90000000049454e44ae426082"
@@ -22,7 +24,7 @@ BLUE = bytes.fromhex(  # a PNG of 1 x 1 pixel
 
 
 def claim(id_, **changes):
-    """A claim as `claim_files.load_notebook` gives it."""
+    """A claim as `claim_files.load_file` gives it."""
     return {
         "id": id_,
         "paper": "Lin et al. 2023",
@@ -34,8 +36,12 @@ def claim(id_, **changes):
         "null": {"difference": ["exact_match/random", "exact_match/closed-book"]},
         "min_scale": "tiny",
         "note": "",
+        "primary": False,
         **changes,
     }
+
+
+DIGEST = claims.digest(claim("00.any"))  # of all claims below: it is of quantity, rule and null
 
 
 def outcome(verdict="reproduced", **changes):
@@ -50,7 +56,7 @@ def outcome(verdict="reproduced", **changes):
         "fields": 48,
         "seeds": 5,
         "p": 0.001,
-        "digest": "now",
+        "digest": DIGEST,
         "locked": True,
         "primary": True,
         "null": {"verdict": "open", "value": 0.01, "low": -0.02, "high": 0.04},
@@ -66,21 +72,23 @@ CLAIMS = [
     claim("00.undecided", primary=True, sentence="Two passages beat one.", note="few questions"),
 ]
 OUTCOMES = {
-    "00.explored": outcome("holds", primary=False, seeds=None, subjects=None, fields=None, locked=False),
+    "00.explored": outcome("holds", n=20, subjects=10, permutation_p=0.04),
     "00.helps": outcome(holm=HOLM, paper_effect=EFFECT),
     "00.undecided": outcome("open", low=-0.02, high=0.26, mde=0.2, n_needed=1234),
 }
+for label in ("fields", "seeds"):  # of other data: documents, and nothing trained
+    del OUTCOMES["00.explored"][label]
 
 
 def claims_file(*chosen, **changes):
-    """A claims file as `claim_files.load_notebook` gives it."""
+    """A claims file as `claim_files.load_file` gives it, but that it can be changed."""
     file = {
-        "claims": {one["id"]: one for one in chosen},
+        "claims": {one["id"]: dict(one) for one in chosen},
         "paper": {},
         "headline": "RAG answers {exact_match/RAG} of the questions, the model alone {exact_match/closed-book}.",
         "minutes": 6,
-        "status": None,
-        "lock": {"draw": 1, "claims": {one["id"]: "now" for one in chosen if one.get("primary")}},
+        "status": "",
+        "lock": {"draw": 1, "claims": {one["id"]: DIGEST for one in chosen if one["primary"]}},
     }
     return SimpleNamespace(**{**file, **changes})
 
@@ -94,12 +102,13 @@ def repository(project, write_notebook, monkeypatch):
     folder = project.notebooks / "claims"
     folder.mkdir()
     monkeypatch.setattr(paths, "CLAIMS", folder)
-    rag = claims_file(claim("01.rag_token", primary=True, min_scale="gpu"), headline=None, minutes=None, lock=None)
+    rag = claims_file(claim("01.rag_token", primary=True, min_scale="gpu"), headline="", minutes=None, lock=None)
     project.files = {"00": claims_file(*CLAIMS), "01": rag}
     project.fresh = copy.deepcopy(OUTCOMES)
     for number in project.files:
         (folder / f"{number}.yaml").write_text("", encoding="utf-8")
-    monkeypatch.setattr(claim_files, "load_notebook", lambda path: project.files[path.stem], raising=False)
+    monkeypatch.setattr(claim_files, "load_file", lambda path: project.files[path.stem])
+    monkeypatch.setattr(claims, "adjust", lambda known, outcomes: outcomes)
     monkeypatch.setattr(claims, "judge", lambda claim, scores, scale: project.fresh[claim["id"]])
     return project
 
@@ -211,20 +220,20 @@ def test_the_ledger_has_a_row_per_claim_primary_ones_first(repository):
     assert rows["00.helps"] == [
         "A passage raises exact match.",
         "Lin et al. 2023, Table 2, NQ: 5.2 to 28.8 [X]; effect +0.236 [X]",
-        "+0.120 [0.050, 0.190], 200 questions of 59 subjects and 48 fields, 5 seeds"
-        "<br>Holm: [0.030, 0.210] at level 98.75 %",
+        "+0.12 [0.05, 0.19], 200 questions of 59 subjects and 48 fields, 5 seeds"
+        "<br>Holm: +0.12 [0.03, 0.21] at 98.75 %",
         "+0.010 [-0.020, 0.040], open",
         "**reproduced**<br>locked",
         f"`00.helps`{where}",
     ]
     assert rows["00.undecided"][0] == "Two passages beat one.<br>Note: few questions"
     assert rows["00.undecided"][4] == (
-        "**open**<br>minimum detectable effect ±0.200; about 1,234 questions would decide<br>locked"
+        "**open**<br>minimum detectable effect ±0.20; about 1,234 questions would decide<br>locked"
     )
     assert rows["00.explored"] == [
         f"Dense finds more. {EVIL}",
         "this project",
-        "+0.120 [0.050, 0.190], 200 questions",
+        "+0.12 [0.05, 0.19], 20 questions of 10 subjects; permutation test: p = 0.040",
         "+0.010 [-0.020, 0.040], open",
         "**holds**",  # and no word on a lock, which only primary claims have
         f"`00.explored`{where}",
@@ -273,18 +282,18 @@ def test_a_run_elsewhere_links_to_its_own_notebook_and_to_no_folder_of_the_machi
 
 
 @pytest.mark.parametrize(
-    ("locked", "recorded", "fresh", "expected"),
+    ("locked", "recorded", "changed", "expected"),
     [
-        ({"00.helps": "now"}, {"digest": "now", "locked": True}, "now", "locked"),
-        ({"00.helps": "now"}, {"digest": "now", "locked": False}, "now", "locked after results"),
-        ({"00.helps": "now"}, {"digest": "old", "locked": True}, "now", "locked after results"),
-        ({"00.helps": "now"}, {"digest": "now", "locked": True}, "new", "changed after results"),
-        ({}, {"digest": "now", "locked": False}, "now", "not locked"),
+        ({"00.helps": DIGEST}, {}, {}, "locked"),
+        ({"00.helps": DIGEST}, {"locked": False}, {}, "locked after results"),
+        ({"00.helps": DIGEST}, {"digest": "old"}, {}, "changed after results"),
+        ({"00.helps": DIGEST}, {}, {"rule": {"ordering": "> 0.01"}}, "changed after results"),
+        ({}, {"locked": False}, {}, "not locked"),
     ],
 )
-def test_what_became_of_the_lock(repository, locked, recorded, fresh, expected):
+def test_what_became_of_the_lock(repository, locked, recorded, changed, expected):
     repository.files["00"].lock = {"draw": 1, "claims": locked}
-    repository.fresh["00.helps"]["digest"] = fresh
+    repository.files["00"].claims["00.helps"] |= changed
     _, ledger, page = rendered(outcomes={**OUTCOMES, "00.helps": {**OUTCOMES["00.helps"], **recorded}})
     assert ledger_rows(ledger)["00.helps"][4] == f"**reproduced**<br>{expected}"
     assert f"<code>00.helps</code>, {expected}" in page
@@ -310,7 +319,7 @@ def test_what_was_computed_and_not_tested(repository):
     write_record("smoke", outcomes=outcomes)
     ledger = report.render("smoke")[0].read_text(encoding="utf-8")
     row = ledger_rows(ledger)["00.helps"]
-    assert row[2].startswith("+0.120 [") and "Holm" not in row[2]
+    assert row[2].startswith("+0.12 [") and "Holm" not in row[2]
     assert row[3:5] == ["-", "**not tested at this scale**<br>needs scale tiny<br>locked"]
 
 
@@ -367,6 +376,58 @@ def test_planted_markup_stays_text(repository):
     assert ' onerror="' not in page
     for text in (readme, ledger):
         assert "](d)" not in text.replace("\\]", "") and not re.search(r"(?<!\\)[$]f", text)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# A record that a run saves, claims that a file lists, and nothing stood in for
+
+FILE = """\
+headline: "Dense finds {recall/Dense} of the passages."
+minutes: 6
+00.dense_over_bm25:
+  paper: "Karpukhin et al. 2020"
+  where: "NQ test"
+  sentence: "Dense finds more than BM25."
+  paper_values: "-"
+  quantity: {difference: ["recall/Dense", "recall/BM25"]}
+  rule: {ordering: "> 0"}
+  null: shuffled
+  min_scale: tiny
+  primary: true
+00.nearly_all:
+  paper: "this project"
+  where: "-"
+  sentence: "Dense finds nearly everything."
+  paper_values: "-"
+  quantity: {mean: "recall/Dense"}
+  rule: {interval: [0.5, 1.0]}
+  null: shuffled
+  min_scale: tiny
+"""
+
+
+def test_what_a_run_saves_is_what_the_report_reads(project, write_notebook, write_claims):
+    write_notebook(project.notebooks / "00_start_here.ipynb", "x = 1")
+    paths.README.write_text(README, encoding="utf-8")
+    (paths.CLAIMS / "00.yaml").write_text(FILE, encoding="utf-8")
+    one = Record("00_start_here", "tiny", 0, {}, {})
+    one.dataset(Dataset("factbook", {}, [], sha256="d" * 64))
+    for name, found in (("Dense", 18), ("BM25", 6)):
+        shuffled = [float(i % 12 == found // 6) for i in range(24)]
+        one.scores(f"recall/{name}", IDS, [float(i < found) for i in range(24)], {"shuffled": shuffled})
+    for id_ in ("00.dense_over_bm25", "00.nearly_all"):
+        one.claim(id_)
+    one.save()
+    readme, ledger, page = (path.read_text(encoding="utf-8") for path in report.render())
+    report.check()
+    assert "| Dense finds 75 % of the passages. | [1 reproduced](figures/tiny/README.md#00_start_here) | 6 |" in readme
+    dense, nearly_all = ledger_rows(ledger).values()
+    assert dense[2].startswith("+0.50 [") and "24 questions" in dense[2] and "<br>Holm: +0.50 [" in dense[2]
+    assert dense[4] == "**reproduced**<br>not locked" and nearly_all[4] == "**holds**"
+    assert "Dense finds nearly everything." in page
+    (paths.CLAIMS / "00.yaml").write_text(FILE.replace("[0.5, 1.0]", "[0.95, 1.0]"), encoding="utf-8")
+    with pytest.raises(InputError, match=r"00\.nearly_all of 00_start_here is no longer judged"):
+        report.render()
 
 
 # ---------------------------------------------------------------------------------------------------------------------
