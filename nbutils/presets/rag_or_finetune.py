@@ -13,6 +13,7 @@ class RagOrFinetune:
 
     sources: Sources  # the question encoder is tuned in one system, the passage encoder never; a decoder-only generator
     n_questions: int  # test questions of the main comparison
+    n_dev: int  # dev questions on which the loss is followed while readers are trained
     n_train: int  # training questions, the same for every system
     n_curve: tuple[int, ...]  # smaller training sets of the learning curve, rising
     n_probe: int  # questions of a smaller probe: style, trained facts, wrong passages, nobody's answers
@@ -40,23 +41,25 @@ _SFT = TrainingSettings(
     lora_rank=16,
     lora_layers=6,
     batch_tokens=4_096,
+    evaluate_every=8,
 )
 _TINY = RagOrFinetune(
     sources=EMBEDDED,
     n_questions=200,
+    n_dev=64,
     n_train=256,
     n_curve=(16, 64),
     n_probe=60,
-    n_offices=80,
+    n_offices=100,
     n_texts=24,
     n_timed=8,
     n_examples=3,
     n_docs=2,
     n_candidates=4,
-    n_seeds=2,
+    n_seeds=3,
     sft=_SFT,
-    offices=replace(_SFT, n_steps=48),
-    retriever=replace(_SFT, n_steps=40, batch_size=16, encoder_learning_rate=3e-5),
+    offices=replace(_SFT, n_steps=48, evaluate_every=0),
+    retriever=replace(_SFT, n_steps=40, batch_size=16, encoder_learning_rate=3e-5, evaluate_every=0),
     lsr_temperature=0.01,
     temperature=0.02,  # as in 03
     max_new_tokens=10,
@@ -71,12 +74,14 @@ _SFT_GPU = TrainingSettings(
     warmup_steps=40,
     lora_rank=16,
     batch_tokens=16_384,
+    evaluate_every=50,
 )
 # Sized by arithmetic for one 80 GB GPU and four hours, not measured on one.
 _GPU = replace(
     _TINY,
     sources=WIKIPEDIA,
     n_questions=1_000,
+    n_dev=500,
     n_train=4_000,
     n_curve=(16, 64, 256, 1_000),
     n_probe=500,
@@ -84,8 +89,8 @@ _GPU = replace(
     n_candidates=10,
     n_seeds=1,
     sft=_SFT_GPU,
-    offices=replace(_SFT_GPU, n_steps=48),
-    retriever=replace(_SFT_GPU, batch_size=64, encoder_learning_rate=1e-5),
+    offices=replace(_SFT_GPU, n_steps=48, evaluate_every=0),
+    retriever=replace(_SFT_GPU, batch_size=64, encoder_learning_rate=1e-5, evaluate_every=0),
     temperature=1.0,
     max_new_tokens=16,
     max_new_tokens_style=22,
@@ -98,6 +103,7 @@ PRESETS = {
         _TINY,
         sources=replace(_TINY.sources, n_countries=12),
         n_questions=4,
+        n_dev=2,
         n_train=8,
         n_curve=(4,),
         n_probe=2,
