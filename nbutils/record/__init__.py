@@ -2,7 +2,8 @@
 
 `record` collects and saves, `storage` writes and reads the file, `values` refuses what may not be in it, `origin` says
 which code made it and `provenance` on what machine, `claim_files` reads claims and papers' values, `claims` judges,
-`scoring` notes scores beside what chance gives, `report` renders README and page.
+`scoring` notes scores beside what chance gives, `report` renders README and page. `answer_files` reads what the systems
+answered, `explorer` renders it as a page to search; `pages` fills the templates.
 """
 
 from nbutils.record.claim_files import load_claims, paper_values
