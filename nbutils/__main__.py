@@ -12,6 +12,7 @@ import click
 
 from nbutils import paths
 from nbutils import run as runner
+from nbutils.cli.claims import claims
 from nbutils.errors import InputError
 
 FOLDERS = ("dataset", "encoder", "generator")  # parameters that may name one
@@ -214,6 +215,9 @@ def pilot(
     prices = Prices(hour=hour, flops=flops, example=example, release=release)
     recommendation = make_page(folder, out, preset, requirements, prices, seed, click.echo)
     click.echo(f"{out}: {recommendation.headline}")
+
+
+cli.add_command(claims)
 
 
 @cli.group()

@@ -2,8 +2,9 @@
 
 `record` collects and saves, `storage` writes and reads the file, `values` refuses what may not be in it, `origin` says
 which code made it and `provenance` on what machine, `claim_files` reads claims and papers' values, `claims` judges,
-`locks` fixes claims before a run, `entries` makes scores and curves with their intervals, `answers` keeps what systems
-answered, `scoring` notes scores beside what chance gives, `report` renders README and page.
+`locks` fixes claims before a run, `entries` makes scores and curves with their intervals, `scoring` notes scores beside
+what chance gives, `report` renders README and page. `answers` keeps what systems answered, `answer_files` reads it,
+`explorer` renders it as a page to search; `pages` fills the templates.
 """
 
 from nbutils.record.claim_files import load_claims, paper_values

@@ -12,6 +12,7 @@ from nbutils import files, paths
 from nbutils.errors import InputError
 from nbutils.presets import SCALES
 from nbutils.record import claim_files, claims, storage
+from nbutils.record.pages import fill_template
 
 BEGIN = "<!-- claims:begin -->"
 END = "<!-- claims:end -->"
@@ -19,7 +20,6 @@ NOT_RUN = "not run"
 SKIPPED = "skipped"
 VERDICTS = (claims.REPRODUCED, claims.NOT_REPRODUCED, claims.INCONCLUSIVE, claims.NOT_TESTED, SKIPPED, NOT_RUN)
 README_SCALE = "tiny"
-_TEMPLATES = Path(__file__).resolve().parents[1] / "templates"
 
 
 def render(scale: str = "tiny", out_dir: str | Path | None = None, readme: Path | None = None) -> list[Path]:
@@ -185,17 +185,6 @@ def _page(scale: str, folder: Path, records: Mapping[str, Mapping[str, Any]], ro
             sections.append({"name": name, "record": records[name], "figures": figures, "claims": found})
     counts = [pair for pair in _counts(rows, VERDICTS) if pair[1]]
     return fill_template("report.html", scale=scale, sections=sections, counts=counts)
-
-
-def fill_template(name: str, **values: Any) -> str:
-    """A page of `templates/` as one HTML text, with every value escaped; an unknown name in it is an error."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True, keep_trailing_newline=True,
-    )  # fmt: skip
-    return environment.get_template(name).render(**values)
 
 
 def _figure(folder: Path, notebook: str, figure: Mapping[str, str]) -> dict:
