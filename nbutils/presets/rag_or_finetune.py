@@ -14,6 +14,7 @@ class RagOrFinetune:
     sources: Sources  # the question encoder is tuned in one system, the passage encoder never; a decoder-only generator
     n_questions: int  # test questions of the main comparison
     n_dev: int  # dev questions on which the loss is followed while readers are trained
+    evaluate_every: int  # steps
     n_train: int  # training questions, the same for every system
     n_curve: tuple[int, ...]  # smaller training sets of the learning curve, rising
     n_probe: int  # questions of a smaller probe: style, trained facts, wrong passages, nobody's answers
@@ -41,12 +42,12 @@ _SFT = TrainingSettings(
     lora_rank=16,
     lora_layers=6,
     batch_tokens=4_096,
-    evaluate_every=8,
 )
 _TINY = RagOrFinetune(
     sources=EMBEDDED,
     n_questions=200,
     n_dev=64,
+    evaluate_every=8,
     n_train=256,
     n_curve=(16, 64),
     n_probe=60,
@@ -58,8 +59,8 @@ _TINY = RagOrFinetune(
     n_candidates=4,
     n_seeds=3,
     sft=_SFT,
-    offices=replace(_SFT, n_steps=48, evaluate_every=0),
-    retriever=replace(_SFT, n_steps=40, batch_size=16, encoder_learning_rate=3e-5, evaluate_every=0),
+    offices=replace(_SFT, n_steps=48),
+    retriever=replace(_SFT, n_steps=40, batch_size=16, encoder_learning_rate=3e-5),
     lsr_temperature=0.01,
     temperature=0.02,  # as in 03
     max_new_tokens=10,
@@ -74,7 +75,6 @@ _SFT_GPU = TrainingSettings(
     warmup_steps=40,
     lora_rank=16,
     batch_tokens=16_384,
-    evaluate_every=50,
 )
 # Sized by arithmetic for one 80 GB GPU and four hours, not measured on one.
 _GPU = replace(
@@ -82,6 +82,7 @@ _GPU = replace(
     sources=WIKIPEDIA,
     n_questions=1_000,
     n_dev=500,
+    evaluate_every=50,
     n_train=4_000,
     n_curve=(16, 64, 256, 1_000),
     n_probe=500,
@@ -89,8 +90,8 @@ _GPU = replace(
     n_candidates=10,
     n_seeds=1,
     sft=_SFT_GPU,
-    offices=replace(_SFT_GPU, n_steps=48, evaluate_every=0),
-    retriever=replace(_SFT_GPU, batch_size=64, encoder_learning_rate=1e-5, evaluate_every=0),
+    offices=replace(_SFT_GPU, n_steps=48),
+    retriever=replace(_SFT_GPU, batch_size=64, encoder_learning_rate=1e-5),
     temperature=1.0,
     max_new_tokens=16,
     max_new_tokens_style=22,
@@ -104,6 +105,7 @@ PRESETS = {
         sources=replace(_TINY.sources, n_countries=12),
         n_questions=4,
         n_dev=2,
+        evaluate_every=1,
         n_train=8,
         n_curve=(4,),
         n_probe=2,
