@@ -12,6 +12,7 @@ import click
 
 from nbutils import paths
 from nbutils import run as runner
+from nbutils.cli.claims import claims
 from nbutils.errors import InputError
 
 FOLDERS = ("dataset", "encoder", "generator")  # parameters that may name one
@@ -174,7 +175,7 @@ def _verdicts(notebook: str) -> dict[str, str]:
 @cli.command()
 @click.option("--scale", default="tiny", show_default=True, help="Whose records: smoke, tiny, gpu or paper.")
 def report(scale) -> None:
-    """Render README.md's table, figures/SCALE/README.md (the ledger of claims) and figures/SCALE/index.html."""
+    """Render README.md's table, and in figures/SCALE/ README.md (the ledger of claims), index.html and answers.html."""
     from nbutils.record import report as reports
 
     for path in reports.render(scale):
@@ -214,6 +215,9 @@ def pilot(
     prices = Prices(hour=hour, flops=flops, example=example, release=release)
     recommendation = make_page(folder, out, preset, requirements, prices, seed, click.echo)
     click.echo(f"{out}: {recommendation.headline}")
+
+
+cli.add_command(claims)
 
 
 @cli.group()

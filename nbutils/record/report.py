@@ -1,4 +1,4 @@
-"""The README's table, the ledger of claims and one page of figures and verdicts, all generated from the records."""
+"""The README's table, the ledger of claims and the pages of figures and answers, all generated from the records."""
 
 import io
 import re
@@ -10,6 +10,7 @@ from typing import Any
 from nbutils import files, paths
 from nbutils.errors import InputError
 from nbutils.presets import SCALES
+from nbutils.record import explorer
 from nbutils.record.ledger import HOW_TO_READ, ledger, notebook_table
 from nbutils.record.pages import fill_template
 from nbutils.record.sections import Section, load_sections
@@ -20,8 +21,8 @@ README_SCALE = "tiny"
 
 
 def render(scale: str = "tiny", out_dir: str | Path | None = None, readme: Path | None = None) -> list[Path]:
-    """The files written: in `<out_dir or figures/>/<scale>/` the ledger `README.md` and the page `index.html`, which is
-    the last; and before them the README with its table replaced.
+    """The files written: in `<out_dir or figures/>/<scale>/` the ledger `README.md`, where there are answers
+    `answers.html`, and last the page `index.html`; before them the README with its table replaced.
 
     The README shows `tiny`, the scale whose records are committed: at other scales it is left as it is.
     Reads every record of that scale and `notebooks/claims/`. All files are written, or none. Raises InputError for an
@@ -33,11 +34,14 @@ def render(scale: str = "tiny", out_dir: str | Path | None = None, readme: Path 
         # Each is written beside its target before any is replaced, and the page, entered first, is replaced last.
         for path, text in reversed(contents.items()):
             stack.enter_context(files.atomic_path(path)).write_text(text, encoding="utf-8")
+    page = list(contents)[-1]
+    if page.with_name(explorer.PAGE) not in contents:  # of answers that are no longer there
+        page.with_name(explorer.PAGE).unlink(missing_ok=True)
     return list(contents)
 
 
 def check(scale: str = "tiny", out_dir: str | Path | None = None, readme: Path | None = None) -> None:
-    """Nothing, when README, ledger and page are what `render` would write; else raises InputError."""
+    """Nothing, when README, ledger and pages are what `render` would write; else raises InputError."""
     for path, fresh in _contents(scale, out_dir, readme or paths.README).items():
         if not path.is_file() or path.read_text(encoding="utf-8") != fresh:
             where = f"{scale}/{path.name}" if path.parent.name == scale else path.name
@@ -52,12 +56,14 @@ def _contents(scale: str, out_dir: str | Path | None, readme: Path) -> dict[Path
     sections = load_sections(scale, folder)
     if scale != README_SCALE and not any(section.record for section in sections):  # tiny lists claims, run or not
         raise InputError(f"no records of scale {scale} in {folder.parent}: python -m nbutils run --scale {scale}")
-    answers = any(folder.glob("*/answers.json"))
+    answers = explorer.answers_page(scale, out_dir)
     contents = {}
     if scale == README_SCALE:
         contents[readme] = _with_table(readme, notebook_table(sections, scale))
-    contents[folder / "README.md"] = ledger(sections, scale, answers)
-    contents[folder / "index.html"] = _page(scale, folder, sections, answers)
+    contents[folder / "README.md"] = ledger(sections, scale, bool(answers))
+    if answers:
+        contents[folder / explorer.PAGE] = answers
+    contents[folder / "index.html"] = _page(scale, folder, sections, bool(answers))
     return contents
 
 

@@ -205,14 +205,14 @@ def _check_outcomes(
     changed by hand, must not keep the old verdict.
     """
     recorded = content["claims"] if content else {}
-    fresh = {id_: claims.judge(known[id_], content["scores"], scale) for id_ in recorded if id_ in known}
-    fresh = claims.adjust(known, fresh)
+    still = {id_: known[id_] for id_ in recorded if id_ in known}
+    fresh = claims.judge_all(still, content["scores"], scale) if still else {}
     for id_, outcome in recorded.items():
-        if id_ not in fresh or not _same(fresh[id_], outcome):
+        if id_ not in fresh or not same_outcome(fresh[id_], outcome):
             raise InputError(f"claim {id_} of {name} is no longer judged as in its record: run {name} again")
 
 
-def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+def same_outcome(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Equal verdicts, and numbers equal but for what another processor may round differently."""
     for key in ("value", "low", "high", "n", "p", "alpha"):
         if (key in one) != (key in other):
@@ -221,7 +221,7 @@ def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
             return False
     parts = [(one.get(key), other.get(key)) for key in ("null", "holm")]
     return one.get("verdict") == other.get("verdict") and all(
-        _same(left, right) if left and right else left == right for left, right in parts
+        same_outcome(left, right) if left and right else left == right for left, right in parts
     )
 
 

@@ -108,8 +108,7 @@ def repository(project, write_notebook, monkeypatch):
     for number in project.files:
         (folder / f"{number}.yaml").write_text("", encoding="utf-8")
     monkeypatch.setattr(claim_files, "load_file", lambda path: project.files[path.stem])
-    monkeypatch.setattr(claims, "adjust", lambda known, outcomes: outcomes)
-    monkeypatch.setattr(claims, "judge", lambda claim, scores, scale: project.fresh[claim["id"]])
+    monkeypatch.setattr(claims, "judge_all", lambda known, scores, scale: {id_: project.fresh[id_] for id_ in known})
     return project
 
 
@@ -353,11 +352,18 @@ def test_the_forest_plot_comes_first_then_the_primary_claims(repository):
 
 
 def test_the_answers_are_linked_where_there_are_some(repository):
-    folder = write_record()
-    for linked in (False, True):
-        _, ledger, page = (path.read_text(encoding="utf-8") for path in report.render())
-        assert ("(answers.html)" in ledger) == ('href="answers.html"' in page) == linked
-        (folder / "answers.json").write_text("{}", encoding="utf-8")
+    answers = write_record() / "answers.json"
+    question = {"question": "Where?", "answers": ["here"], "gold": []}
+    systems = {"RAG": {"q0": {"text": "there", "right": 0.0, "passages": []}}}
+    for text in (None, json.dumps({"questions": {"q0": question}, "systems": systems, "passages": {}}), None):
+        answers.unlink(missing_ok=True)
+        if text:
+            answers.write_text(text, encoding="utf-8")
+        written = report.render()
+        report.check()
+        ledger, page = (path.read_text(encoding="utf-8") for path in (written[1], written[-1]))
+        there = (paths.FIGURES / "tiny" / "answers.html").is_file()
+        assert ("(answers.html)" in ledger) == ('href="answers.html"' in page) == there == bool(text)
 
 
 def test_the_page_spells_a_rule_out(repository):
