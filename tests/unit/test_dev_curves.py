@@ -134,6 +134,7 @@ def test_a_model_left_in_eval_mode_would_be_noticed(monkeypatch, bart):
     assert not equal(tune(bart, dataclasses.replace(settings, evaluate_every=1)), without)
 
 
+@pytest.mark.slow  # compiles twice: a minute or two where nothing is kept yet
 def test_compiled_layers_learn_the_same(request, monkeypatch, tmp_path):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(request.config.cache.mkdir("compiled")))
     folder = checkpoints.gemma3(tmp_path / "gemma3", ("sliding_attention",))
