@@ -144,14 +144,12 @@ def _not_judged(content, id_) -> str:
 
 
 def _cell(notebook, id_) -> str:
-    """Which cell names the claim: "cell [12]"."""
+    """Which cell printed the verdict: "cell [12]"."""
+    from nbutils.record.sections import cell_numbers
     from nbutils.run.notebook import read_cells
 
-    name = id_.partition(".")[2]
-    for cell in read_cells(paths.NOTEBOOKS / f"{notebook}.ipynb"):
-        if cell["cell_type"] == "code" and "claim" in cell["metadata"].get("tags", []) and name in cell["source"]:
-            return f"cell [{cell['execution_count']}]"
-    return "in no cell tagged `claim`"
+    number = cell_numbers(read_cells(paths.NOTEBOOKS / f"{notebook}.ipynb")).get(id_)
+    return f"cell [{number}]" if number else "no cell of the notebook as it lies there"
 
 
 def _write_scores(claim, scores) -> None:

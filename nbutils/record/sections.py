@@ -145,7 +145,7 @@ def _title(cells: Sequence[Mapping[str, Any]]) -> str:
     return ""
 
 
-def _cell_numbers(cells: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+def cell_numbers(cells: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """{claim id: number of the first cell that prints it}: ids are often put together, so that sources lack them."""
     found: dict[str, str] = {}
     for cell in cells:
@@ -169,7 +169,7 @@ def _rows(
     if unknown := skipped.keys() - known.keys():
         raise InputError(f"{name} skipped claim {min(unknown)}, which is no longer one: run {name} again")
     _check_outcomes(name, scale, content, known)
-    numbers = _cell_numbers(cells)
+    numbers = cell_numbers(cells)
     rows = []
     for id_, claim in sorted(known.items(), key=lambda item: not item[1]["primary"]):
         outcome = outcomes.get(id_)
