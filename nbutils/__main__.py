@@ -12,6 +12,7 @@ import click
 
 from nbutils import paths
 from nbutils import run as runner
+from nbutils.cli.claims import claims
 from nbutils.errors import InputError
 
 FOLDERS = ("dataset", "encoder", "generator")  # parameters that may name one
@@ -175,7 +176,7 @@ def _verdicts(notebook: str) -> dict[str, str]:
 @click.option("--scale", default="tiny", show_default=True, help="Whose records: smoke, tiny, gpu or paper.")
 @click.option("--every-eval-ever", "folder", metavar="FOLDER", help="Write the records there in this public schema.")
 def report(scale, folder) -> None:
-    """Render the claims table into README.md and the page figures/SCALE/index.html from the records."""
+    """Render README.md's table, and in figures/SCALE/ README.md (the ledger of claims), index.html and answers.html."""
     from nbutils.record import every_eval_ever
     from nbutils.record import report as reports
 
@@ -216,6 +217,9 @@ def pilot(
     prices = Prices(hour=hour, flops=flops, example=example, release=release)
     recommendation = make_page(folder, out, preset, requirements, prices, seed, click.echo)
     click.echo(f"{out}: {recommendation.headline}")
+
+
+cli.add_command(claims)
 
 
 @cli.group()

@@ -75,7 +75,8 @@ def opinions(findings: Findings) -> list[dict[str, str]]:
         digits = 0 if what == "tokens" else 2
         interval = f"[{low:.{digits}f}, {high:.{digits}f}], n = {len(difference)}"
         here = f"{what}: {one} - {other} = {value:+.{digits}f} {interval}"
-        verdict = claims.verdict(value, low, high, {"ordering": rule})
+        here_alone = {"paper": claims.OWN, "rule": {"ordering": rule}}  # an opinion holds on this folder, or fails
+        verdict = claims.verdict(here_alone, low, high)
         table.append({"question": question, "opinion": opinion, "here": here, "verdict": verdict})
     for question, opinion in (
         ("Behaviour or style?", "fine-tuning, not RAG (Hotz 2023)"),

@@ -13,6 +13,8 @@ class RagOrFinetune:
 
     sources: Sources  # the question encoder is tuned in one system, the passage encoder never; a decoder-only generator
     n_questions: int  # test questions of the main comparison
+    n_dev: int  # dev questions on which the loss is followed while readers are trained
+    evaluate_every: int  # steps
     n_train: int  # training questions, the same for every system
     n_curve: tuple[int, ...]  # smaller training sets of the learning curve, rising
     n_probe: int  # questions of a smaller probe: style, trained facts, wrong passages, nobody's answers
@@ -44,16 +46,18 @@ _SFT = TrainingSettings(
 _TINY = RagOrFinetune(
     sources=EMBEDDED,
     n_questions=200,
+    n_dev=64,
+    evaluate_every=8,
     n_train=256,
     n_curve=(16, 64),
     n_probe=60,
-    n_offices=80,
+    n_offices=100,
     n_texts=24,
     n_timed=8,
     n_examples=3,
     n_docs=2,
     n_candidates=4,
-    n_seeds=2,
+    n_seeds=3,
     sft=_SFT,
     offices=replace(_SFT, n_steps=48),
     retriever=replace(_SFT, n_steps=40, batch_size=16, encoder_learning_rate=3e-5),
@@ -77,6 +81,8 @@ _GPU = replace(
     _TINY,
     sources=WIKIPEDIA,
     n_questions=1_000,
+    n_dev=500,
+    evaluate_every=50,
     n_train=4_000,
     n_curve=(16, 64, 256, 1_000),
     n_probe=500,
@@ -98,6 +104,8 @@ PRESETS = {
         _TINY,
         sources=replace(_TINY.sources, n_countries=12),
         n_questions=4,
+        n_dev=2,
+        evaluate_every=1,
         n_train=8,
         n_curve=(4,),
         n_probe=2,

@@ -2,13 +2,18 @@
 
 `record` collects and saves, `storage` writes and reads the file, `values` refuses what may not be in it, `origin` says
 which code made it and `provenance` on what machine, `claim_files` reads claims and papers' values, `claims` judges,
-`scoring` notes scores beside what chance gives, `report` renders README and page.
+`locks` fixes claims before a run, `entries` makes scores and curves with their intervals, `scoring` notes scores beside
+what chance gives. `answers` keeps what systems answered, `answer_files` reads it, `explorer` renders it as a page to
+search. `sections` gathers what a report shows, `ledger` renders the Markdown, `report` writes README, ledger and pages,
+`pages` fills the templates. `every_eval_ever` exports records in that public schema, `every_eval_ever_rows` their scores
+per question.
 """
 
 from nbutils.record.claim_files import load_claims, paper_values
+from nbutils.record.entries import INTERVAL
 from nbutils.record.origin import changes, changes_since, made_by
 from nbutils.record.provenance import device_name, library_versions
-from nbutils.record.record import INTERVAL, Record
+from nbutils.record.record import Record
 from nbutils.record.storage import FORMAT, VOLATILE, load_record, without_volatile
 
 __all__ = [

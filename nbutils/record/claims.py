@@ -1,5 +1,10 @@
-"""How a claim is judged against per-question scores; the claims themselves are read by `claim_files`."""
+"""How a claim is judged against per-question scores; the claims themselves are read by `claim_files`.
 
+Intervals are cluster-robust over subjects and fields, with the training seeds' variance (`metrics.cluster_interval`).
+"""
+
+import hashlib
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -9,16 +14,35 @@ import numpy as np
 
 from nbutils import metrics
 from nbutils.errors import InputError
+from nbutils.metrics import Interval
 from nbutils.presets import SCALES
+from nbutils.record.values import clusters
 
 REPRODUCED = "reproduced"
 NOT_REPRODUCED = "not reproduced"
-INCONCLUSIVE = "inconclusive"
+HOLDS = "holds"
+FAILS = "fails"
+OPEN = "open"
+REFUSED = "refused"
 NOT_TESTED = "not tested at this scale"
+OWN = "this project"  # the `paper` of a sentence of ours
+EXCHANGED = "exchanged labels"  # the null that exchanges the names of the two systems, subject by subject
 # Questions off the rule's limit that decide a claim: of 5, all fall on one side by chance in 2/2**5 = 6 %.
 MIN_DIFFERING = 6
+FEW_CLUSTERS = 40  # with fewer the t interval is beside a permutation test
 
 _ORDERING = re.compile(r"(>=|<=|>|<)\s*(-?\d+(?:\.\d+)?)")
+
+
+def words(claim: Mapping[str, Any]) -> tuple[str, str]:
+    """The verdicts of a claim whose rule holds and of one whose rule does not: papers are reproduced, our own hold."""
+    return (HOLDS, FAILS) if claim["paper"] == OWN else (REPRODUCED, NOT_REPRODUCED)
+
+
+def digest(claim: Mapping[str, Any]) -> str:
+    """Twelve hex digits of what a lock fixes: the claim's quantity, rule and null."""
+    fixed = json.dumps([claim[key] for key in ("quantity", "rule", "null")], sort_keys=True)
+    return hashlib.sha256(fixed.encode()).hexdigest()[:12]
 
 
 def rule_bounds(where: str, rule: Any) -> tuple[float, float, bool, bool]:
@@ -39,88 +63,208 @@ def rule_bounds(where: str, rule: Any) -> tuple[float, float, bool, bool]:
     raise InputError(form)
 
 
-def verdict(value: float, low: float, high: float, rule: Mapping[str, Any]) -> str:
-    """The verdict word: `rule` holds on all of [low, high] (reproduced), the interval lies beyond its limit (not
-    reproduced), or neither (inconclusive).
+def verdict(claim: Mapping[str, Any], low: float, high: float) -> str:
+    """The verdict word: the claim's rule holds on all of [low, high], the interval lies beyond its limit, or neither.
 
-    `rule` is {"ordering": "> 0"} (or >=, <, <=) or {"interval": [lowest, highest]}, both ends included. What ends at
-    the limit is not beyond it: where few questions differ, resamples of equal ones alone put the end there.
-    `value` is the estimate within its 95 % interval [low, high]; it decides nothing, but must be a number.
-    Raises InputError for a malformed rule and for an interval that is not finite or not in order.
+    What ends at the limit is not beyond it. Raises InputError for a malformed rule and for an interval that is not
+    finite or not in order.
     """
-    lowest, highest, lowest_allowed, highest_allowed = rule_bounds("rule", rule)
-    if not (math.isfinite(value) and math.isfinite(low) and math.isfinite(high) and low <= high):
-        raise InputError(f"cannot judge the value {value} with the interval [{low}, {high}]")
+    lowest, highest, lowest_allowed, highest_allowed = rule_bounds("rule", claim["rule"])
+    if not (math.isfinite(low) and math.isfinite(high) and low <= high):
+        raise InputError(f"cannot judge the interval [{low}, {high}]")
+    yes, no = words(claim)
     above = low >= lowest if lowest_allowed else low > lowest
     below = high <= highest if highest_allowed else high < highest
     if above and below:
-        return REPRODUCED
-    return NOT_REPRODUCED if high < lowest or low > highest else INCONCLUSIVE
+        return yes
+    return no if high < lowest or low > highest else OPEN
 
 
 def judge(claim: Mapping[str, Any], scores: Mapping[str, Mapping[str, Any]], scale: str) -> dict:
-    """What a claim comes to: {"verdict", "value", "low", "high", "n", "null": {"verdict", "value", "low", "high"}}.
+    """What a claim comes to by itself; `judge_all` adjusts primary claims for their number.
 
-    `claim` is one of load_claims; `scores` maps a score's name to {"ids", "values"}, one value per question. The value
-    is a mean over questions with its 95 % bootstrap interval: of the score, of the difference of two scores, or of the
-    trend over three or more, paired by question id. The trend is the slope of the least-squares line through a
-    question's scores at steps 0, 1, 2, ..., whatever K stands at each: a linear contrast, the change per step. Scores
-    that do not differ at all have trend 0, so that "> 0" is the rule that can fail; ">= 0" holds on their null too.
-    A bootstrap sees no difference that is rarer than its sample, so that fewer than MIN_DIFFERING questions whose value
-    is not the rule's limit itself decide nothing (the sign test's least number): the verdict is "inconclusive".
-    Below the claim's min_scale (and so always at smoke) the value is computed, but the verdict is "not tested at this
-    scale".
-    Raises InputError when a score is missing, when the scores to be paired have different questions, and when
-    the rule also comes out "reproduced" on the claim's null input: a check that cannot fail is no check.
+    `claim` is one of load_claims; `scores` maps a score's name to {"ids", "values"} and, where known, {"subjects",
+    "fields", "seed_means"}. The value is a mean over questions with its 95 % interval: of the score, of the difference
+    of two scores, or of the trend over three or more, paired by question id. The trend is the slope of the
+    least-squares line through a question's scores at steps 0, 1, 2, ...: a linear contrast, the change per step.
+
+    The outcome has "verdict", "value", "low", "high", "se", "df", "n", the numbers of "subjects", "fields" and "seeds"
+    where there are any, "p" (two-sided, against the rule's nearer limit), with fewer than FEW_CLUSTERS clusters
+    "permutation_p", for open verdicts "mde" (the effect that such a run finds in four of five cases) and "n_needed"
+    (the questions that would decide the difference seen; null where none would), and "null", the same for the null
+    input: {"verdict", "value", "low", "high"}. A claim whose rule holds on its null too, or whose null has the same
+    value for every question, cannot fail: its verdict is "refused", and "why" says so. Fewer than MIN_DIFFERING
+    questions off the rule's limit decide nothing. Rules with a margin take the rule of three: no question seen beyond 0
+    in n clusters may still be 3 in n. Below the claim's min_scale (and so always at smoke) the numbers are computed,
+    but the verdict is "not tested at this scale".
+    Raises InputError when a score is missing, and when scores to be paired have other questions or numbers of seeds.
     """
     if scale not in SCALES:
         raise InputError(f"no scale {scale!r}: use one of {', '.join(SCALES)}")
     tested = SCALES.index(scale) >= SCALES.index(claim["min_scale"])
-    outcomes = []
-    for key in ("quantity", "null"):
-        values = _values(f"claim {claim['id']}: {key}", claim[key], scores)
-        value, low, high = metrics.bootstrap_mean(values)
-        word = verdict(value, low, high, claim["rule"]) if tested else NOT_TESTED
-        if key == "quantity" and tested and n_differing(values, claim["rule"]) < MIN_DIFFERING:
-            word = INCONCLUSIVE
-        outcomes.append({"verdict": word, "value": value, "low": low, "high": high, "n": len(values)})
-    outcome, null = outcomes
-    if null["verdict"] == REPRODUCED:
-        raise InputError(
-            f"claim {claim['id']} also holds on its null input {claim['null']} "
-            f"({interval_text(null)}): the check cannot fail"
-        )
-    del null["n"]
+    sample = _sample(f"claim {claim['id']}: quantity", claim["quantity"], scores)
+    interval = _margin_interval(sample, claim["rule"])
+    outcome = {
+        "verdict": verdict(claim, interval.low, interval.high) if tested else NOT_TESTED,
+        **_numbers(sample, interval, claim["rule"]),
+        "primary": claim.get("primary", False),
+        "digest": digest(claim),
+    }
+    if tested and n_differing(sample["values"], claim["rule"]) < MIN_DIFFERING:
+        outcome["verdict"] = OPEN
+    null, constant = _null(claim, sample, scores)
+    null["verdict"] = verdict(claim, null["low"], null["high"]) if tested else NOT_TESTED
+    if tested and constant:
+        outcome |= {"verdict": REFUSED, "why": "its null input has one value for every question: the check cannot fail"}
+    elif null["verdict"] == words(claim)[0]:
+        outcome |= {"verdict": REFUSED, "why": "its rule holds on the null input too: the check cannot fail"}
+    if outcome["verdict"] == OPEN:
+        outcome |= _power(interval, len(sample["values"]), claim["rule"])
     return {**outcome, "null": null}
 
 
+def judge_all(claims: Mapping[str, Mapping[str, Any]], scores: Mapping[str, Any], scale: str) -> dict[str, dict]:
+    """The outcomes of a notebook's claims; primary ones adjusted for their number by Holm's step-down procedure.
+
+    A primary claim that was tested has "holm": {"alpha", "low", "high"}, the interval at its own level, and the verdict
+    of that interval. The 95 % interval stays beside it.
+    """
+    return adjust(claims, {id_: judge(claim, scores, scale) for id_, claim in claims.items()})
+
+
+def adjust(claims: Mapping[str, Mapping[str, Any]], outcomes: Mapping[str, Mapping[str, Any]]) -> dict[str, dict]:
+    """The outcomes with those of the primary claims adjusted, see `judge_all`."""
+    outcomes = {id_: dict(outcome) for id_, outcome in outcomes.items()}
+    left_out = (NOT_TESTED, REFUSED)
+    primary = {id_: o for id_, o in outcomes.items() if o["primary"] and o["verdict"] not in left_out}
+    alphas = metrics.holm({id_: outcome["p"] for id_, outcome in primary.items()})
+    for id_, outcome in primary.items():
+        interval = Interval(*(outcome[key] for key in ("value", "low", "high", "se", "df")))
+        wider = metrics.widened(interval, alphas[id_])
+        low, high = min(outcome["low"], wider.low), max(outcome["high"], wider.high)
+        outcome["holm"] = {"alpha": alphas[id_], "low": low, "high": high}
+        if outcome["verdict"] != OPEN:
+            outcome["verdict"] = verdict(claims[id_], low, high)
+            if outcome["verdict"] == OPEN:
+                outcome |= _power(interval, outcome["n"], claims[id_]["rule"])
+    return outcomes
+
+
 def interval_text(outcome: Mapping[str, float], sign: str = "+") -> str:
-    """Value and interval for people, such as "+0.120 [0.053, 0.190]"; large numbers, of FLOPs, in powers of ten."""
+    """Value and interval for people, such as "+0.12 [0.05, 0.19]"; large numbers, of FLOPs, in powers of ten."""
     value, low, high = (outcome[key] for key in ("value", "low", "high"))
-    form = ".3f" if max(abs(value), abs(low), abs(high)) < 10_000 else ".3e"
+    largest = max(abs(value), abs(low), abs(high))
+    form = ".2e" if largest >= 10_000 else ".2f" if largest >= 0.1 else ".3f"
     return f"{value:{sign}{form}} [{low:{form}}, {high:{form}}]"
+
+
+def sample_text(outcome: Mapping[str, Any]) -> str:
+    """Of how many questions, clusters and seeds: "200 questions of 59 subjects and 48 fields, 5 seeds"."""
+    clusters = [f"{outcome[key]} {key}" for key in ("subjects", "fields") if key in outcome]
+    seeds = outcome.get("seeds")
+    text = f"{outcome['n']} questions" + (f" of {' and '.join(clusters)}" if clusters else "")
+    return text + (f", {seeds} seed{'s' if seeds > 1 else ''}" if seeds else "")
+
+
+def outcome_text(outcome: Mapping[str, Any], sign: str = "+") -> str:
+    """An outcome for people: "+0.12 [0.05, 0.19], 200 questions of 59 subjects and 48 fields, 5 seeds"."""
+    return f"{interval_text(outcome, sign)}, {sample_text(outcome)}"
 
 
 def n_differing(values: np.ndarray, rule: Mapping[str, Any]) -> int:
     """How many questions do not lie on the limit of the rule (of two limits the one on which more lie)."""
-    limits = [limit for limit in rule_bounds("rule", rule)[:2] if math.isfinite(limit)]
-    return min(int(np.count_nonzero(values != limit)) for limit in limits)
+    return min(int(np.count_nonzero(values != limit)) for limit in _limits(rule))
 
 
-def _values(where: str, quantity: Mapping[str, Any], scores: Mapping[str, Mapping[str, Any]]) -> np.ndarray:
-    """The quantity of each question, (n,)."""
+def _limits(rule: Mapping[str, Any]) -> list[float]:
+    return [limit for limit in rule_bounds("rule", rule)[:2] if math.isfinite(limit)]
+
+
+def _nearer_limit(rule: Mapping[str, Any], value: float) -> float:
+    return min(_limits(rule), key=lambda limit: abs(value - limit))
+
+
+def _numbers(sample: Mapping[str, Any], interval: Interval, rule: Mapping[str, Any]) -> dict:
+    """The numbers of an outcome."""
+    found = {key: float(getattr(interval, key)) for key in ("value", "low", "high", "se", "df")}
+    found["n"] = len(sample["values"])
+    found |= {label: len(set(sample[label])) for label in ("subjects", "fields") if sample[label] is not None}
+    if sample["seed_means"] is not None:
+        found["seeds"] = len(sample["seed_means"])
+    found["p"] = float(metrics.p_value(interval, _nearer_limit(rule, interval.value)))
+    if found.get("subjects", found["n"]) < FEW_CLUSTERS:
+        off_limit = sample["values"] - _nearer_limit(rule, interval.value)
+        found["permutation_p"] = float(metrics.permutation_p(off_limit, sample["subjects"]))
+    return found
+
+
+def _power(interval: Interval, n: int, rule: Mapping[str, Any]) -> dict:
+    """What an open verdict would have taken."""
+    limit = _nearer_limit(rule, interval.value)
+    return {
+        "mde": float(metrics.minimum_detectable_effect(interval)),
+        "n_needed": metrics.n_to_decide(interval, n, limit),
+    }
+
+
+def _margin_interval(sample: Mapping[str, Any], rule: Mapping[str, Any]) -> Interval:
+    """The interval of a sample, with the rule of three where nothing was seen on the side that a margin guards."""
+    interval = _interval(sample)
+    values, n_clusters = sample["values"], len(set(sample["subjects"] or range(len(sample["values"]))))
+    three = metrics.rule_of_three(n_clusters)
+    low, high = interval.low, interval.high
+    if np.ptp(values) == 0:
+        low, high = min(low, interval.value - three), max(high, interval.value + three)
+    lowest, highest = rule_bounds("rule", rule)[:2]
+    if -math.inf < lowest < 0 and not (values < 0).any():
+        low = min(low, -three)
+    if 0 < highest < math.inf and not (values > 0).any():
+        high = max(high, three)
+    return Interval(interval.value, low, high, interval.se, interval.df)
+
+
+def _interval(sample: Mapping[str, Any]) -> Interval:
+    return metrics.cluster_interval(sample["values"], sample["subjects"], sample["fields"], sample["seed_means"])
+
+
+def _null(claim: Mapping[str, Any], sample: Mapping[str, Any], scores: Mapping[str, Any]) -> tuple[dict, bool]:
+    """({"value", "low", "high"} of the null input, whether it is the same for every question)."""
+    if claim["null"] == EXCHANGED:
+        low, high = metrics.exchanged_range(sample["values"], sample["subjects"])
+        return {"value": 0.0, "low": float(low), "high": float(high)}, bool(low == high)
+    null = _sample(f"claim {claim['id']}: null", claim["null"], scores)
+    interval = _interval(null)
+    numbers = {key: float(getattr(interval, key)) for key in ("value", "low", "high")}
+    return numbers, bool(np.ptp(null["values"]) == 0)
+
+
+def _sample(where: str, quantity: Mapping[str, Any], scores: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The quantity of each question and what it is clustered by: "values" (n,), "subjects" and "fields" (n,) or None,
+    "seed_means" (k,) or None.
+    """
     kind, names = next(iter(quantity.items()))
     names = [names] if kind == "mean" else names
     for name in names:
         if name not in scores:
             raise InputError(f"{where}: the record has no score {name!r}: add it by record.scores before the claim")
-    ids = scores[names[0]]["ids"]
+    first = scores[names[0]]
     rows = [dict(zip(scores[name]["ids"], scores[name]["values"], strict=True)) for name in names]
     for name, row in zip(names, rows, strict=True):
         if row.keys() != rows[0].keys():
             raise InputError(f"{where}: {names[0]!r} and {name!r} are scores of different questions")
-    values = np.array([[row[question] for row in rows] for question in ids])
-    return _per_question(kind, values)
+    values = np.array([[row[question] for row in rows] for question in first["ids"]])
+    per_seed = {name: scores[name]["seed_means"] for name in names if scores[name].get("seed_means")}
+    n_seeds = {len(means) for means in per_seed.values() if len(means) > 1}
+    if len(n_seeds) > 1:
+        raise InputError(f"{where}: scores of {' and '.join(map(str, sorted(n_seeds)))} seeds cannot be paired")
+    seed_means = None
+    if per_seed:
+        columns = [per_seed.get(name, [values[:, i].mean()]) for i, name in enumerate(names)]
+        k = max(n_seeds, default=1)
+        table = np.stack([np.broadcast_to(np.asarray(column, dtype=float), k) for column in columns], axis=1)
+        seed_means = _per_question(kind, table)
+    subjects, fields = clusters(first)
+    return {"values": _per_question(kind, values), "subjects": subjects, "fields": fields, "seed_means": seed_means}
 
 
 def _per_question(kind: str, values: np.ndarray) -> np.ndarray:

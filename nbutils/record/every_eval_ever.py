@@ -24,8 +24,8 @@ from nbutils.errors import InputError
 from nbutils.metrics import ANSWER_METRICS
 from nbutils.models.embedded import GEMMA, MINILM
 from nbutils.presets import SCALES
-from nbutils.record import storage
-from nbutils.record.every_eval_ever_rows import UNSTATED, load_answers, rows
+from nbutils.record import answer_files, entries, storage
+from nbutils.record.every_eval_ever_rows import UNSTATED, rows
 
 SCHEMA_VERSION = "0.3.0"
 COLLECTION = "nbutils"
@@ -55,20 +55,23 @@ def export(scale: str, folder: str | Path, out_dir: str | Path | None = None) ->
     for path in found:
         record = storage.load_record(path)
         evaluation = _evaluation(record, _created(path))
-        exports.append((folder / f"{_place(evaluation)}.json", evaluation, record["scores"], path.parent))
+        answers = path.parent / answer_files.FILE
+        texts = answer_files.load_answers(answers) if answers.exists() else {}
+        exports.append((folder / f"{_place(evaluation)}.json", evaluation, record["scores"], texts))
     targets = [target for target, *_ in exports]
     targets += [_samples_of(target) for target, _, scores, _ in exports if scores]
     _check_empty(folder, targets)
     with ExitStack() as stack:  # each file is complete beside its target before the first target is replaced
-        for target, evaluation, scores, run in exports:
+        for target, evaluation, scores, texts in exports:
             temporary = stack.enter_context(files.atomic_path(target))
             if scores:
                 samples = stack.enter_context(files.atomic_path(_samples_of(target)))
+                n_rows = _write_rows(samples, rows(scores, texts, evaluation))
                 evaluation["detailed_evaluation_results"] = {
                     "format": "jsonl",
                     "file_path": _samples_of(target).relative_to(folder).as_posix(),
                     "hash_algorithm": "sha256",
-                    "total_rows": _write_rows(samples, rows(scores, load_answers(run / "answers.json"), evaluation)),
+                    "total_rows": n_rows,
                     "checksum": files.sha256_file(samples),
                 }
             text = json.dumps(evaluation, indent=1, ensure_ascii=False, allow_nan=False)
@@ -201,7 +204,7 @@ def _result(record: Mapping[str, Any], name: str, metric: Mapping[str, Any]) -> 
     details |= {"seed_means": seed_means} if seed_means else {}
     score: dict[str, Any] = {"score": metric["value"]}
     if level := _LEVEL.match(metric["interval"]):
-        confidence = {"confidence_level": float(level[1]) / 100, "method": metric["interval"]}
+        confidence = {"confidence_level": float(level[1]) / 100, "method": _method(metric)}
         interval = {"lower": metric["low"], "upper": metric["high"], **confidence}
         score["uncertainty"] = {"confidence_interval": interval, "num_samples": metric["n"]}
     else:  # "range over 2 seeds" has no level
@@ -215,6 +218,15 @@ def _result(record: Mapping[str, Any], name: str, metric: Mapping[str, Any]) -> 
         "score_details": score,
     }
     return {**result, "generation_config": _generation_config(record)} if head in ANSWER_METRICS else result
+
+
+def _method(metric: Mapping[str, Any]) -> str:
+    """The interval's method in words that need no other page of this project."""
+    if metric["interval"] != entries.CLUSTERED:
+        return metric["interval"]
+    counts = [f"{metric[label]} {label}" for label in ("subjects", "fields") if label in metric]
+    seeds = f"; with the variance of the means of {metric['seeds']} training seeds" if "seeds" in metric else ""
+    return f"cluster-robust over {' and '.join(counts)} (Cameron, Gelbach and Miller 2011), t quantile{seeds}"
 
 
 def _evaluation_name(record: Mapping[str, Any], name: str) -> str:

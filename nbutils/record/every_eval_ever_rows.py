@@ -4,27 +4,12 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
-from nbutils.errors import InputError
 from nbutils.metrics import ANSWER_METRICS
 
 UNSTATED = "not stated by the record"
-
-
-def load_answers(path: Path) -> dict[str, dict]:
-    """The texts beside a record: questions with their accepted answers, and what each system answered; none if missing.
-
-    Raises InputError for a file that holds anything else.
-    """
-    if not path.is_file():
-        return {"questions": {}, "systems": {}}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return {"questions": {**content["questions"]}, "systems": {**content["systems"]}}
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} does not hold questions and systems: run the notebook again") from error
+ONE_SEED = "of one training seed; the score is the mean over all"
 
 
 def rows(
@@ -32,8 +17,9 @@ def rows(
 ) -> Iterator[dict[str, Any]]:
     """The rows of a record's `scores`, each linked to a result of `evaluation`, which has one of each score's name.
 
-    Question, accepted answers and output stand in a row where `answers` has them.
+    Question, accepted answers and output are in a row where `answers`, the content of an `answers.json`, has them.
     """
+    texts = _scored_texts(scores, answers.get("systems", {}))
     results = {result["evaluation_result_id"]: result for result in evaluation["evaluation_results"]}
     for name, of_name in scores.items():
         link = {
@@ -44,18 +30,20 @@ def rows(
             "evaluation_result_id": name,
         }
         is_share = "max_score" in results[name]["metric_config"]
-        outputs = _outputs(scores, name, answers["systems"])
+        metric, _, rest = name.partition("/")
+        outputs = texts.get(rest, {}) if metric in ANSWER_METRICS else {}
+        of_seed = {"output": ONE_SEED} if outputs and "seed_means" in of_name else {}
         for i, (id_, value) in enumerate(zip(of_name["ids"], of_name["values"], strict=True)):
             labels = {label: of_name[f"{label}s"][i] for label in ("subject", "field") if f"{label}s" in of_name}
             labels |= {} if is_share else {"is_correct": "not defined for this metric"}
-            texts = _texts(name.partition("/")[0], answers["questions"].get(id_), outputs.get(id_))
+            said = _texts(metric, answers.get("questions", {}).get(id_), outputs.get(id_))
             yield {
                 **link,
                 "sample_id": id_,
                 "interaction_type": "single_turn",
-                **texts,
+                **said,
                 "evaluation": {"score": value, "is_correct": is_share and value == 1},
-                "metadata": {**labels, **texts["metadata"]},
+                "metadata": {**labels, **of_seed, **said["metadata"]},
             }
 
 
@@ -93,19 +81,21 @@ def _texts(method: str, question: Mapping | None, output: Mapping | None) -> dic
     }
 
 
-def _outputs(scores: Mapping[str, Mapping], name: str, systems: Mapping[str, Mapping]) -> Mapping[str, Mapping]:
-    """id -> what was scored under `name`: by the system of that name, if it was right on these very questions.
+def _scored_texts(scores: Mapping[str, Mapping], systems: Mapping[str, Mapping]) -> dict[str, Mapping[str, Mapping]]:
+    """{"RAG/held out": {id: answer}}: what was scored under each "exact_match/RAG/held out", and other metrics of it.
 
-    A system answers several sets of questions, and some of them with other passages: its name alone does not tell
-    which of its scores the texts belong to.
+    The name of a system alone does not tell, as it answers several sets of questions, or with other passages. So it
+    must have been right as often as scored on each question, and that under one score alone.
     """
-    metric, _, rest = name.partition("/")
-    exact = scores.get(f"exact_match/{rest}")
-    if metric not in ANSWER_METRICS or exact is None or scores[name]["ids"] != exact["ids"]:
-        return {}
-    for system in (rest, rest.partition("/")[0]):
-        found = systems.get(system, {})
-        pairs = zip(exact["ids"], exact["values"], strict=True)
-        if all(id_ in found and math.isclose(found[id_]["right"], value, abs_tol=1e-9) for id_, value in pairs):
-            return found
-    return {}
+    exact = {name.partition("/")[2]: of_name for name, of_name in scores.items() if name.startswith("exact_match/")}
+    found = {}
+    for system, given in systems.items():
+        of_system = [rest for rest in exact if system in (rest, rest.partition("/")[0]) and _agree(exact[rest], given)]
+        if len(of_system) == 1:
+            found[of_system[0]] = given
+    return found
+
+
+def _agree(scored: Mapping[str, Any], given: Mapping[str, Mapping]) -> bool:
+    pairs = zip(scored["ids"], scored["values"], strict=True)
+    return all(id_ in given and math.isclose(given[id_]["right"], value, abs_tol=1e-9) for id_, value in pairs)

@@ -11,14 +11,12 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from nbutils import files, metrics, paths
-from nbutils.data import Dataset, questions
+from nbutils import files, paths
+from nbutils.data import Dataset, Passage, questions
 from nbutils.errors import InputError
 from nbutils.presets import SCALES
-from nbutils.record import claim_files, claims, origin, provenance, storage
-from nbutils.record.values import checked_ids, checked_number, error_prefix, groups, plain
-
-INTERVAL = "95 % bootstrap over questions"
+from nbutils.record import answers, claim_files, claims, entries, locks, origin, provenance, storage
+from nbutils.record.values import checked_number, error_prefix, plain
 
 
 class Record:
@@ -45,11 +43,14 @@ class Record:
         kept = {name: value for name, value in parameters.items() if name != "out_dir"}
         self.folder = paths.results_dir(notebook, scale, out_dir)
         self.pictures: dict[str, bytes] = {}  # file name -> PNG, until save writes them
+        self.answered = answers.nothing()  # until save writes it
+        self.corpus: Mapping[str, Passage] = {}
         self.content: dict[str, Any] = {
             "format": storage.FORMAT,
             "notebook": notebook,
             "scale": scale,
             "seed": plain("seed", seed),
+            "draw": plain("draw", kept.get("draw")),  # of the test questions, where it is not that of the seed
             "parameters": plain("parameters", kept),
             "preset": plain("preset", dict(preset)),
             "data": {},
@@ -82,6 +83,7 @@ class Record:
             "n_passages": len(dataset.corpus),
             "n_questions": len(questions(dataset.examples)),
         }
+        self.corpus = dataset.corpus
 
     def model(self, role: str, name: str, sha256: str) -> None:
         """Note the model of a role ("encoder", "generator") by its name and checksum."""
@@ -93,14 +95,16 @@ class Record:
         self,
         name: str,
         examples: Sequence[Any],
-        values: Sequence[float],
-        nulls: Mapping[str, Sequence[float]] | None = None,
+        values: Any,
+        nulls: Mapping[str, Any] | None = None,
     ) -> None:
         """Add one score per question under `name`, and the metric of that name: mean, 95 % interval and n.
 
-        `examples` are the questions, records with an id, or their ids; subjects and fields are kept where all have
-        them. `nulls`, {"shuffled answers": values}, are what the same examples score on inputs that tell nothing. They
-        go under "<name>, <null>", which a claim calls `null: shuffled answers`.
+        `values` are (n,), or (k, n) of k training seeds: then a question's score is the mean over seeds, and the seeds'
+        own means are kept, whose variance is part of every interval. `examples` are the questions, records with an id,
+        or their ids; subjects and fields are kept where all have them, and intervals are clustered by them. `nulls`,
+        {"shuffled answers": values}, are what the same examples score on inputs that tell nothing. They go under
+        "<name>, <null>", which a claim calls `null: shuffled answers`.
         Raises InputError for a name that is taken, repeated or unequally many ids, fewer than 2 questions, and a value
         that is not a finite number.
         """
@@ -108,19 +112,17 @@ class Record:
         for null, of_null in (nulls or {}).items():
             self._add_scores(f"{name}, {null}", examples, of_null)
 
-    def _add_scores(self, name: str, examples: Sequence[Any], values: Sequence[float]) -> None:
-        ids = checked_ids(f"scores {name!r}", examples, len(values))
-        values = [
-            checked_number(f"scores {name!r} of question {id_}", value) for id_, value in zip(ids, values, strict=True)
-        ]
-        with error_prefix(f"scores {name!r}"):
-            value, low, high = metrics.bootstrap_mean(values)
+    def _add_scores(self, name: str, examples: Sequence[Any], values: Any) -> None:
         if name in self.content["scores"]:
             raise InputError(f"the record already has scores {name!r}: give each result a name of its own")
-        self.metric(name, value, low, high, len(ids))
-        self._add("scores", name, {"ids": ids, "values": values, **groups(examples)})
+        entry = entries.score_entry(name, examples, values)
+        with error_prefix(f"scores {name!r}"):
+            self._add("metrics", name, entries.metric_of(entry))
+        self._add("scores", name, entry)
 
-    def metric(self, name: str, value: float, low: float, high: float, n: int, interval: str = INTERVAL) -> None:
+    def metric(
+        self, name: str, value: float, low: float, high: float, n: int, interval: str = entries.INTERVAL
+    ) -> None:
         """Add a value that has no per-question scores, with its interval, what that is over, and n."""
         where = f"metric {name!r}"
         value, low, high = (checked_number(where, number) for number in (value, low, high))
@@ -139,30 +141,14 @@ class Record:
         n: int,
     ) -> None:
         """Add a curve to be plotted: y over x with the interval [low, high] at each x, from n questions."""
-        where = f"series {name!r}"
-        columns = {"x": x, "y": y, "low": low, "high": high}
-        if len({len(column) for column in columns.values()}) != 1 or len(x) == 0:
-            lengths = ", ".join(f"{key} {len(column)}" for key, column in columns.items())
-            raise InputError(f"{where} needs equally many values, at least one: it has {lengths}")
-        entry: dict[str, Any] = {
-            key: [checked_number(where, number) for number in column] for key, column in columns.items()
-        }
-        if any(below > above for below, above in zip(entry["low"], entry["high"], strict=True)):
-            raise InputError(f"{where} has an interval whose low is above its high")
-        self._add("series", name, {**entry, "n": int(n)})
+        self._add("series", name, entries.series_entry(name, x, y, low, high, n))
 
     def curve(self, name: str, x: Sequence[float], examples: Sequence[Any], matrix: Sequence[Sequence[float]]) -> None:
         """Add a curve from scores per question, `matrix` (n_questions, len(x)): means and 95 % intervals.
 
-        `examples` are the questions, records with an id, or their ids.
+        `examples` are the questions, records with an id, or their ids; intervals are clustered as those of scores.
         """
-        where = f"series {name!r}"
-        ids = checked_ids(where, examples, len(matrix))
-        if any(len(row) != len(x) for row in matrix):
-            raise InputError(f"{where}: every question needs {len(x)} values, one for each x")
-        with error_prefix(where):
-            y, low, high = metrics.bootstrap_mean(matrix)
-        self.series(name, x, y, low, high, len(ids))
+        self._add("series", name, entries.curve_entry(name, x, examples, matrix))
 
     def matrix(self, name: str, rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float]]) -> None:
         """Add a matrix to be plotted, with a label for each row and each column; labels may repeat, as tokens do.
@@ -170,16 +156,7 @@ class Record:
         Raises InputError for no rows or columns, a label that is no text, a row of another length than `columns`, and a
         value that is not a finite number.
         """
-        where = f"matrix {name!r}"
-        rows, columns = list(rows), list(columns)
-        if not all(isinstance(label, str) for label in (*rows, *columns)):
-            raise InputError(f"{where}: the labels of rows and columns must be texts")
-        lengths = {len(row) for row in values}
-        if not rows or not columns or len(values) != len(rows) or lengths != {len(columns)}:
-            shape = f"{len(rows)} row labels and {len(columns)} column labels"
-            raise InputError(f"{where} has {shape}, but {len(values)} rows of {sorted(lengths)} values")
-        numbers = [[checked_number(where, value) for value in row] for row in values]
-        self._add("matrices", name, {"rows": rows, "columns": columns, "values": numbers})
+        self._add("matrices", name, entries.matrix_entry(name, rows, columns, values))
 
     @contextmanager
     def timing(self, label: str) -> Iterator[None]:
@@ -190,19 +167,53 @@ class Record:
         yield
         self._add("timings", label, round(time.perf_counter() - start, 3))
 
+    def answers(
+        self,
+        system: str,
+        examples: Sequence[Any],
+        texts: Sequence[str],
+        right: Sequence[float],
+        passages: Sequence[Sequence[str]] | None = None,
+    ) -> None:
+        """Keep what a system answered, for the page on which answers can be looked through.
+
+        `texts` are those of one training seed, `right` the questions' scores, 0 to 1, `passages` the ids that it read.
+        Raises InputError for unequally many of them, a system that is there already, and a passage that is not in the
+        data set's corpus.
+        """
+        answers.add(self.answered, self.corpus, system, examples, texts, right, passages)
+
     def claim(self, id_: str) -> str:
         """Judge a claim of `notebooks/claims/` on this record's scores, keep the outcome, and return it as one line.
 
-        Such as "reproduced  00.dense_over_bm25  +0.120 [0.053, 0.190]  n=400". One that was skipped is not judged, and
-        the line says why. Raises InputError for an unknown claim, one of another notebook, one judged before, a missing
-        score, and a claim that its null input passes too.
+        Such as "reproduced  00.dense_over_bm25  +0.12 [0.05, 0.19], 400 questions". One that was skipped is not judged,
+        and the line says why. A primary claim's verdict is that of `verdicts`, once all are judged. Raises InputError
+        for an unknown claim, one of another notebook, one judged before, and a missing score.
         """
         claim = self._known_claim(id_)
         if id_ in self.content["skipped"]:
             return f"skipped  {id_}  {self.content['skipped'][id_]}"
         outcome = claims.judge(claim, self.content["scores"], self.content["scale"])
+        for key in ("sentence", "label", "paper_effect"):
+            if claim[key]:
+                outcome[key] = claim[key]
+        if claim["primary"]:
+            outcome["locked"] = locks.is_locked(self._claims_file(), id_, self.content["draw"])
         self._add("claims", id_, outcome)
-        return f"{outcome['verdict']}  {id_}  {claims.interval_text(outcome)}  n={outcome['n']}"
+        note = f"  ({outcome['why']})" if "why" in outcome else ""
+        return f"{outcome['verdict']}  {id_}  {claims.outcome_text(outcome, _sign(claim))}{note}"
+
+    def verdicts(self) -> str:
+        """The verdicts of the primary claims, a line each, adjusted for their number (Holm). Call it after the last."""
+        file = self._claims_file()
+        adjusted = claims.adjust(file.claims, self.content["claims"])
+        self.content["claims"] = adjusted
+        lines = []
+        for id_, outcome in adjusted.items():
+            if outcome["primary"]:
+                text = claims.outcome_text({**outcome, **outcome.get("holm", {})}, _sign(file.claims[id_]))
+                lines.append(f"{outcome['verdict']}  {text}\n    {outcome['sentence']}")
+        return "\n".join(lines) or "no primary claim was judged"
 
     def skip(self, ids: Sequence[str], why: str) -> None:
         """Leave claims open, at the head of a block that lacks its data; `why`, such as "questions name no passages".
@@ -221,13 +232,16 @@ class Record:
             self._add("skipped", id_, " ".join(why.split()))
 
     def _known_claim(self, id_: str) -> Mapping[str, Any]:
-        file = paths.CLAIMS / f"{id_[:2]}.yaml"
+        file = claim_files.claims_path(id_)
         known = claim_files.load_claims(file) if file.is_file() else {}  # one file: reading all takes half a second
         if id_ not in known:
             raise InputError(f"claims/{id_[:2]}.yaml has no claim {id_!r}")
         if id_.partition(".")[0] != self.content["notebook"].partition("_")[0]:
             raise InputError(f"claim {id_!r} is not one of notebook {self.content['notebook']}")
         return known[id_]
+
+    def _claims_file(self) -> claim_files.ClaimsFile:
+        return claim_files.load_file(claim_files.claims_path(self.content["notebook"]))
 
     def figure(self, name: str, png: bytes, caption: str) -> Path:
         """Keep a figure until `save`, and return where that will put it. Use plotting.save_figure, which calls this."""
@@ -248,6 +262,8 @@ class Record:
         """
         if self.content["scores"] and not self.content["data"]:
             raise InputError("the record has scores but no data set: call record.dataset(dataset) before saving")
+        if self.content["claims"]:
+            self.verdicts()
         target = self.folder / "record.json"
         stale = storage.figure_files(target) - self.pictures.keys()
         with ExitStack() as stack:
@@ -255,8 +271,13 @@ class Record:
             # replaced last: a full disk or Ctrl-C leaves the earlier figures with the earlier record.
             record = stack.enter_context(files.atomic_path(target))
             record.write_text(storage.to_json(self.content), encoding="utf-8")
+            if self.answered["systems"]:
+                kept = stack.enter_context(files.atomic_path(self.folder / answers.FILE))
+                kept.write_text(answers.to_json(self.answered), encoding="utf-8")
             for file, png in self.pictures.items():
                 stack.enter_context(files.atomic_path(self.folder / file)).write_bytes(png)
+        if not self.answered["systems"]:
+            stale.add(answers.FILE)
         for file in stale:
             (self.folder / file).unlink(missing_ok=True)
         return target
@@ -267,3 +288,7 @@ class Record:
         if name in self.content[section]:
             raise InputError(f"the record already has {name!r} in {section}: give each result a name of its own")
         self.content[section][name] = entry
+
+
+def _sign(claim: Mapping[str, Any]) -> str:
+    return "" if "mean" in claim["quantity"] else "+"

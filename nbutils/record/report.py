@@ -1,169 +1,76 @@
-"""The claims table in the README and one static page of all figures and verdicts, both generated from the records."""
+"""The README's table, the ledger of claims and the pages of figures and answers, all generated from the records."""
 
-import html
 import io
-import math
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from nbutils import files, paths
 from nbutils.errors import InputError
 from nbutils.presets import SCALES
-from nbutils.record import claim_files, claims, storage
+from nbutils.record import explorer
+from nbutils.record.ledger import HOW_TO_READ, ledger, notebook_table
+from nbutils.record.pages import fill_template
+from nbutils.record.sections import Section, load_sections
 
 BEGIN = "<!-- claims:begin -->"
 END = "<!-- claims:end -->"
-NOT_RUN = "not run"
-SKIPPED = "skipped"
-VERDICTS = (claims.REPRODUCED, claims.NOT_REPRODUCED, claims.INCONCLUSIVE, claims.NOT_TESTED, SKIPPED, NOT_RUN)
 README_SCALE = "tiny"
-_TEMPLATES = Path(__file__).resolve().parents[1] / "templates"
 
 
 def render(scale: str = "tiny", out_dir: str | Path | None = None, readme: Path | None = None) -> list[Path]:
-    """The files written: `<out_dir or figures/>/<scale>/index.html`, and the README with its claims table replaced.
+    """The files written: in `<out_dir or figures/>/<scale>/` the ledger `README.md`, where there are answers
+    `answers.html`, and last the page `index.html`; before them the README with its table replaced.
 
-    The README shows `tiny`, the scale whose records are committed: at other scales only the page is written.
-    Reads every record of that scale and `notebooks/claims/`. Raises InputError for an unknown scale, a README without
-    the two markers, a figure that a record names and that is not there, and a record whose verdicts are not those
-    that the file of claims gives today; nothing is written then.
+    The README shows `tiny`, the scale whose records are committed: at other scales it is left as it is.
+    Reads every record of that scale and `notebooks/claims/`. All files are written, or none. Raises InputError for an
+    unknown scale, a README without the two markers, a figure that a record names and that is not there, a record whose
+    verdicts are not those that the file of claims gives today, and a headline whose metric no record has.
     """
-    readme = readme or paths.README
-    table, page = _contents(scale, out_dir)
-    written = {readme: _with_table(readme, table)} if scale == README_SCALE else {}
-    written[_page_path(scale, out_dir)] = page
-    for path, text in written.items():
-        files.write_text(path, text)
-    return list(written)
+    contents = _contents(scale, out_dir, readme or paths.README)
+    with ExitStack() as stack:
+        # Each is written beside its target before any is replaced, and the page, entered first, is replaced last.
+        for path, text in reversed(contents.items()):
+            stack.enter_context(files.atomic_path(path)).write_text(text, encoding="utf-8")
+    page = list(contents)[-1]
+    if page.with_name(explorer.PAGE) not in contents:  # of answers that are no longer there
+        page.with_name(explorer.PAGE).unlink(missing_ok=True)
+    return list(contents)
 
 
 def check(scale: str = "tiny", out_dir: str | Path | None = None, readme: Path | None = None) -> None:
-    """Nothing, when the page and the README's table are what `render` would write; else raises InputError."""
-    readme = readme or paths.README
-    table, page = _contents(scale, out_dir)
-    expected = {readme: _with_table(readme, table)} if scale == README_SCALE else {}
-    expected[_page_path(scale, out_dir)] = page
-    for path, fresh in expected.items():
+    """Nothing, when README, ledger and pages are what `render` would write; else raises InputError."""
+    for path, fresh in _contents(scale, out_dir, readme or paths.README).items():
         if not path.is_file() or path.read_text(encoding="utf-8") != fresh:
-            raise InputError(f"{path.name} is not what the records say: run python -m nbutils report")
+            where = f"{scale}/{path.name}" if path.parent.name == scale else path.name
+            raise InputError(f"{where} is not what the records say: run python -m nbutils report --scale {scale}")
 
 
-def _page_path(scale: str, out_dir: str | Path | None) -> Path:
-    return Path(out_dir or paths.FIGURES) / scale / "index.html"
-
-
-def _contents(scale: str, out_dir: str | Path | None) -> tuple[str, str]:
-    """(README table, HTML page) of all records of a scale."""
+def _contents(scale: str, out_dir: str | Path | None, readme: Path) -> dict[Path, str]:
+    """{file: its text} of all that is generated from the records of a scale."""
     if scale not in SCALES:
         raise InputError(f"no scale {scale!r}: use one of {', '.join(SCALES)}")
-    folder = _page_path(scale, out_dir).parent
-    records = {path.parent.name: storage.load_record(path) for path in sorted(folder.glob("*/record.json"))}
-    if not records and scale != README_SCALE:  # the README lists every claim, run or not
+    folder = Path(out_dir or paths.FIGURES) / scale
+    sections = load_sections(scale, folder)
+    if scale != README_SCALE and not any(section.record for section in sections):  # tiny lists claims, run or not
         raise InputError(f"no records of scale {scale} in {folder.parent}: python -m nbutils run --scale {scale}")
-    for name, content in records.items():
-        if content["notebook"] != name or content["scale"] != scale:
-            raise InputError(f"the record in {scale}/{name}/ is of {content['notebook']} at {content['scale']}")
-    rows = _rows(scale, records)
-    return _tables(records, rows), _page(scale, folder, records, rows)
-
-
-def _rows(scale: str, records: Mapping[str, Mapping[str, Any]]) -> list[dict]:
-    """One row per known claim: its keys, and "outcome" (None when no record judged it), "number"."""
-    known = claim_files.load_claims()
-    outcomes, skipped = {}, {}
-    for name, content in records.items():
-        for id_, outcome in content["claims"].items():
-            # Judged again from the scores: a rule changed after the run must not keep the old verdict.
-            if id_ not in known or not _same(claims.judge(known[id_], content["scores"], scale), outcome):
-                raise InputError(f"claim {id_} of {name} is no longer judged as in its record: run {name} again")
-            outcomes[id_] = outcome
-        if unknown := content["skipped"].keys() - known.keys():
-            raise InputError(f"{name} skipped claim {min(unknown)}, which is no longer one: run {name} again")
-        skipped |= content["skipped"]
-    rows = []
-    for id_, claim in known.items():
-        outcome = outcomes.get(id_)
-        verdict = outcome["verdict"] if outcome else SKIPPED if id_ in skipped else NOT_RUN
-        judged = verdict not in (NOT_RUN, SKIPPED, claims.NOT_TESTED)
-        sign, null = "" if "mean" in claim["quantity"] else "+", outcome and outcome["null"]
-        deep_enough = SCALES.index(scale) >= SCALES.index(claim["min_scale"])
-        rows.append(
-            {
-                **claim,
-                "number": id_.partition(".")[0],
-                "outcome": outcome,
-                "rule_text": _rule_text(claim),
-                "here": f"{claims.interval_text(outcome, sign)}, n = {outcome['n']}" if outcome else "-",
-                "null_result": f"{claims.interval_text(null, sign)} {null['verdict']}" if judged else "-",
-                "verdict": verdict,
-                "verdict_text": f"{verdict}: {skipped[id_]}" if verdict == SKIPPED else verdict,
-                "scale": scale if deep_enough else f"needs {claim['min_scale']}",
-            }
-        )
-    return rows
-
-
-def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Equal verdicts, and numbers equal but for what another processor may round differently."""
-    for key in ("value", "low", "high", "n"):
-        if key in one and not math.isclose(one[key], other[key], rel_tol=1e-9, abs_tol=1e-9):
-            return False
-    return one["verdict"] == other["verdict"] and ("null" not in one or _same(one["null"], other["null"]))
-
-
-def _rule_text(claim: Mapping[str, Any]) -> str:
-    """What is compared with what: "recall_at_1/Dense/fact - recall_at_1/BM25/fact > 0"."""
-    (kind, names), rule = next(iter(claim["quantity"].items())), claim["rule"]
-    left = names if kind == "mean" else " - ".join(names) if kind == "difference" else f"trend of {', '.join(names)}"
-    return f"{left} {rule['ordering']}" if "ordering" in rule else f"{left} within {rule['interval']}"
-
-
-def _tables(records: Mapping[str, Mapping[str, Any]], rows: list[dict]) -> str:
-    """How many claims of each notebook came out how, then every claim, folded by notebook, as Markdown."""
-    words = [word for word in VERDICTS if any(row["verdict"] == word for row in rows)]
-    summary = [f"| notebook | claims | {' | '.join(words)} |", "|---|" + "---:|" * (1 + len(words))]
-    folded = []
-    for number in dict.fromkeys(row["number"] for row in rows):
-        of_notebook = [row for row in rows if row["number"] == number]
-        name = next((name for name in records if name.partition("_")[0] == number), number)
-        link = f"[`{name}`](notebooks/{name}.ipynb)" if name in records else number
-        counts = _counts(of_notebook, words)
-        summary.append(f"| {link} | {len(of_notebook)} | {' | '.join(str(n) for _, n in counts)} |")
-        said = ", ".join(f"{n} {word}" for word, n in counts if n)
-        folded.append(f"<details>\n<summary>{name}: {said}</summary>\n\n{_table(of_notebook)}\n\n</details>")
-    return "\n\n".join(["\n".join(summary), *folded])
-
-
-def _counts(rows: list[dict], words: Sequence[str]) -> list[tuple[str, int]]:
-    return [(word, sum(row["verdict"] == word for row in rows)) for word in words]
-
-
-def _table(rows: list[dict]) -> str:
-    lines = [
-        "| claim | paper | here (95 % interval) | same rule on the null input | verdict | scale |",
-        "|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        source = f"{row['paper']}, {row['where']}"
-        paper = source if row["paper_values"] == "-" else f"{source}: {row['paper_values']}"
-        sentence = f"{row['sentence']} ({row['note']})" if row["note"] else row["sentence"]
-        cells = (sentence, paper, row["here"], row["null_result"], row["verdict_text"], row["scale"])
-        lines.append("| " + " | ".join(_markdown(cell) for cell in cells) + " |")
-    return "\n".join(lines)
-
-
-def _markdown(text: str) -> str:
-    """`text` as it stands, in one cell of a Markdown table: no markup, no HTML, no new cell."""
-    escaped = re.sub(r"([\\`*_\[\]|~])", r"\\\1", " ".join(text.split()))
-    return html.escape(escaped, quote=False)
+    answers = explorer.answers_page(scale, out_dir)
+    contents = {}
+    if scale == README_SCALE:
+        contents[readme] = _with_table(readme, notebook_table(sections, scale))
+    contents[folder / "README.md"] = ledger(sections, scale, bool(answers))
+    if answers:
+        contents[folder / explorer.PAGE] = answers
+    contents[folder / "index.html"] = _page(scale, folder, sections, bool(answers))
+    return contents
 
 
 def _with_table(readme: Path, table: str) -> str:
     """The README's text with `table` between the markers."""
     if not readme.is_file():
-        raise InputError(f"no {readme.name}: the claims table is written into it")
+        raise InputError(f"no {readme.name}: the table of notebooks is written into it")
     text = readme.read_text(encoding="utf-8")
     if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
         raise InputError(f"{readme.name} needs the markers {BEGIN} and {END}, once each and in this order")
@@ -172,34 +79,27 @@ def _with_table(readme: Path, table: str) -> str:
     return f"{before}{BEGIN}\n\n{table}\n\n{END}{after}"
 
 
-def _page(scale: str, folder: Path, records: Mapping[str, Mapping[str, Any]], rows: list[dict]) -> str:
-    numbers = sorted({row["number"] for row in rows} | {name.partition("_")[0] for name in records})
-    sections = []
-    for number in numbers:
-        names = [name for name in records if name.partition("_")[0] == number]
-        found = [row for row in rows if row["number"] == number]
-        if not names:
-            sections.append({"name": number, "record": None, "figures": [], "claims": found})
-        for name in names:
-            figures = [_figure(folder, name, figure) for figure in records[name]["figures"].values()]
-            sections.append({"name": name, "record": records[name], "figures": figures, "claims": found})
-    counts = [pair for pair in _counts(rows, VERDICTS) if pair[1]]
-    return fill_template("report.html", scale=scale, sections=sections, counts=counts)
+def _page(scale: str, folder: Path, sections: Sequence[Section], answers: bool) -> str:
+    figures = {section.name: _figures(folder, section) for section in sections}
+    return fill_template(
+        "report.html",
+        scale=scale,
+        sections=sections,
+        figures=figures,
+        answers=answers,
+        how_to_read=[paragraph.replace("*", "") for paragraph in HOW_TO_READ.split("\n\n")],
+    )
 
 
-def fill_template(name: str, **values: Any) -> str:
-    """A page of `templates/` as one HTML text, with every value escaped; an unknown name in it is an error."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True, keep_trailing_newline=True,
-    )  # fmt: skip
-    return environment.get_template(name).render(**values)
+def _figures(folder: Path, section: Section) -> list[dict]:
+    """The figures of a notebook in its order, but for the forest plot of its claims, which is the first."""
+    named = section.record["figures"] if section.record else {}
+    names = sorted(named, key=lambda name: name != "forest")
+    return [_figure(folder, section.name, named[name]) for name in names]
 
 
-def _figure(folder: Path, notebook: str, figure: Mapping[str, str]) -> dict:
-    """Where a figure lies relative to the page, its caption, and its size in pixels, so that the page does not jump."""
+def _figure(folder: Path, notebook: str, figure: Mapping[str, str]) -> dict[str, Any]:
+    """Where a figure lies relative to the page, its caption, and its size in pixels: the page must not jump."""
     from PIL import Image
 
     path = folder / notebook / figure["file"]

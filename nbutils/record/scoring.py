@@ -18,18 +18,16 @@ def record_answers(
 ) -> None:
     """Note a system's scores as "<metric>/<system>/<task>"; `answers` has one list a training seed, in `items`' order.
 
-    A question's score is the mean over seeds; the range of the seeds' means goes under "<name>, seeds". The same
-    answers scored against shuffled references go under "<name>, shuffled answers": what chance gives.
+    A question's score is the mean over seeds; with more than one their own means are kept. The same answers scored
+    against shuffled references go under "<name>, shuffled answers": what chance gives.
     """
     name, accepted = f"{metric}/{system}/{task}", [item.answers for item in items]
     shuffled = _shuffled(accepted)
     per_seed = [metrics.answer_scores(metric, said, accepted) for said in answers]
     chance = [metrics.answer_scores(metric, said, shuffled) for said in answers]
-    record.scores(name, items, np.mean(per_seed, axis=0), {"shuffled answers": np.mean(chance, axis=0)})
-    if len(per_seed) > 1:
-        means = [scores.mean() for scores in per_seed]
-        interval = f"range over {len(means)} seeds"
-        record.metric(f"{name}, seeds", np.mean(means), min(means), max(means), len(items), interval)
+    by_seed = np.array(per_seed) if len(per_seed) > 1 else per_seed[0]
+    by_seed_chance = np.array(chance) if len(chance) > 1 else chance[0]
+    record.scores(name, items, by_seed, {"shuffled answers": by_seed_chance})
 
 
 def record_diversity(

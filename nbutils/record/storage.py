@@ -7,7 +7,7 @@ from typing import Any
 
 from nbutils.errors import InputError
 
-FORMAT = 3
+FORMAT = 4
 LABELS = ("ids", "subjects", "fields")  # of the questions of a score
 VOLATILE = ("timings", "versions", "device")
 # Sections whose order means nothing are sorted; claims, figures and the notebook's cells keep their own.
@@ -72,7 +72,8 @@ def _folded(scores: Mapping[str, dict]) -> dict[str, dict]:
     for name in sorted(scores):
         labels = {label: scores[name][label] for label in LABELS if label in scores[name]}
         owner = first.setdefault(_compact(labels), name)
-        folded[name] = scores[name] if owner == name else {"ids": owner, "values": scores[name]["values"]}
+        own = {key: value for key, value in scores[name].items() if key not in LABELS}
+        folded[name] = {**labels, **own} if owner == name else {"ids": owner, **own}
     return folded
 
 

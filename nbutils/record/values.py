@@ -7,6 +7,8 @@ from typing import Any
 
 from nbutils.errors import InputError
 
+MIN_FIELDS = 5
+
 
 @contextmanager
 def error_prefix(where: str) -> Iterator[None]:
@@ -43,6 +45,17 @@ def groups(examples: Sequence[Any]) -> dict[str, list[str]]:
         if values and all(isinstance(value, str) and value for value in values):
             found[label] = [str(value) for value in values]
     return found
+
+
+def clusters(entry: Mapping[str, Any]) -> tuple[Sequence[str] | None, Sequence[str] | None]:
+    """The subjects and the fields by which a score's interval is clustered, each None where it is not.
+
+    Of one subject no variance can be seen. Fewer than MIN_FIELDS fields, such as the two highest offices of a state,
+    are no sample of fields: they are fixed, and the interval speaks of these alone.
+    """
+    subjects, fields = entry.get("subjects"), entry.get("fields")
+    subjects = subjects if subjects is not None and len(set(subjects)) > 1 else None
+    return subjects, fields if fields is not None and len(set(fields)) >= MIN_FIELDS else None
 
 
 def checked_number(where: str, value: Any) -> float:

@@ -1,5 +1,7 @@
 """What training refuses, in one line, before any work."""
 
+from collections.abc import Sequence
+
 from nbutils import models
 from nbutils.data import Example, Passage
 from nbutils.errors import InputError
@@ -10,7 +12,8 @@ from nbutils.training.settings import MARGINALIZATIONS, TrainingSettings, encode
 from nbutils.training.top_layers import require_top_layers
 
 
-def require_settings(settings: TrainingSettings, generator: Generator | None, n_processes: int) -> None:
+def require_settings(settings: TrainingSettings, generator: Generator | None, n_processes: int, n_dev: int = 0) -> None:
+    """`n_dev` dev examples are at hand: evaluation needs some."""
     import torch
 
     for name in ("n_steps", "batch_size", "lora_rank", "lora_layers", "batch_tokens", "checkpoint_every"):
@@ -19,6 +22,10 @@ def require_settings(settings: TrainingSettings, generator: Generator | None, n_
             raise InputError(f"{name} = {value}: give at least 1")
     if not 0 <= settings.warmup_steps < settings.n_steps:
         raise InputError(f"warmup_steps = {settings.warmup_steps}: give less than n_steps = {settings.n_steps}")
+    if settings.evaluate_every < 0:
+        raise InputError(f"evaluate_every = {settings.evaluate_every}: give a number of steps, or 0 for no evaluation")
+    if settings.evaluate_every and not n_dev:
+        raise InputError(f"evaluate_every = {settings.evaluate_every} without dev examples: give some, or 0")
     if n_processes < 1 or settings.batch_size % n_processes:
         raise InputError(f"batch_size = {settings.batch_size} cannot be shared out equally to {n_processes} processes")
     if generator is None:
@@ -41,10 +48,10 @@ def require_layers(settings: TrainingSettings, encoders: dict[str, Encoder]) -> 
         require_top_layers(encoder, encoder_layers(settings, tower), f"{tower}_layers")
 
 
-def require_answers(answers: list[str]) -> None:
+def require_answers(answers: Sequence[str], kind: str = "answer") -> None:
     for number, answer in enumerate(answers):
         if not answer.strip():
-            raise InputError(f"answer number {number} is empty: there is nothing to learn from it")
+            raise InputError(f"{kind} number {number} is empty: there is nothing to learn from it")
 
 
 def require_marginal(examples: list[Example], marginalization: str, temperature: float) -> None:

@@ -15,8 +15,16 @@ from nbutils.models import Encoder, Generator
 from nbutils.progress import progress_bar
 from nbutils.training.adapters import trainable_encoder, trainable_generator, trained_parameters
 from nbutils.training.checkpoints import load_tensors, read_state, write_state
-from nbutils.training.settings import History, TrainingSettings, batch_rows, encoder_layers, rate_factor
+from nbutils.training.settings import (
+    History,
+    TrainingSettings,
+    batch_rows,
+    encoder_layers,
+    is_evaluated,
+    rate_factor,
+)
 from nbutils.training.top_layers import TopLayers, split_encoder
+from nbutils.training.undisturbed import undisturbed
 
 COMPILE_FROM_WORK = 10**10  # parameters x examples: compiling costs up to a minute once, and halves the time of a step
 
@@ -44,6 +52,8 @@ class Run:
     objective: Any  # its step(learners, rows) adds to the parameters' gradients and returns values of the history
     # (learners, step) -> values of the history; before a step, where the index follows the passage encoder
     on_step_begin: Callable[[Learners, int], dict[str, float]] | None = None
+    # values of the dev examples, by their names in the history; every `settings.evaluate_every` steps
+    evaluate: Callable[[Learners], dict[str, float]] | None = None
 
 
 def train(accelerator, run: Run) -> None:
@@ -60,6 +70,8 @@ def train(accelerator, run: Run) -> None:
         progress_bar(settings.n_steps if is_main else 0, "Training") as progress,
     ):
         progress.update(first_step)
+        if is_main and first_step == 0:
+            _evaluate(run, learners, modules, 0, history)
         for step in range(first_step, settings.n_steps):
             _seed_dropout(run.seed, step, accelerator.process_index)
             rows = batch_rows(run.n_examples, settings, run.seed, step)
@@ -80,6 +92,8 @@ def train(accelerator, run: Run) -> None:
             for name, value in values.items():
                 history.setdefault(name, []).append(value)
             n_done = step + 1
+            if is_main:  # before the checkpoint: what is kept of `n_done` steps holds their evaluation too
+                _evaluate(run, learners, modules, n_done, history)
             if is_main and n_done % settings.checkpoint_every == 0 and n_done < settings.n_steps:
                 write_state(run.folder, modules, optimizer, n_done, history)
             progress.update(1)
@@ -150,6 +164,16 @@ def _seed_dropout(seed: int, step: int, process: int) -> None:
     import torch
 
     torch.manual_seed(int(np.random.SeedSequence([seed, step, process]).generate_state(1)[0]))
+
+
+def _evaluate(run: Run, learners: Learners, modules: dict[str, Any], n_done: int, history: History) -> None:
+    """Add the values after `n_done` steps to the history, and the number of steps beside them, where they are due."""
+    if run.evaluate is None or not is_evaluated(run.settings, n_done):
+        return
+    with undisturbed([*modules.values()], run_device(run)):
+        values = run.evaluate(learners)
+    for name, value in {"dev_step": n_done, **values}.items():
+        history.setdefault(name, []).append(value)
 
 
 def _mean_over_processes(accelerator, parameters: list, values: dict[str, float]) -> dict[str, float]:

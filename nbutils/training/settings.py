@@ -6,7 +6,7 @@ import numpy as np
 
 MARGINALIZATIONS = ("sequence", "token")
 TOWERS = ("question", "passage")  # encoders that training may move
-History = dict[str, list[float]]  # one value a step
+History = dict[str, list[float]]  # one value a step; those of `dev_` names one an evaluation
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class TrainingSettings:
     checkpoint_every: int = 50  # steps
     question_layers: int | None = None  # so many top layers of the question encoder; None: all of it
     passage_layers: int | None = None  # of the passage encoder
+    evaluate_every: int = 0  # steps from one evaluation on the dev examples to the next; 0: none at all
 
 
 def batch_rows(n_examples: int, settings: TrainingSettings, seed: int, step: int) -> list[int]:
@@ -44,6 +45,12 @@ def batch_rows(n_examples: int, settings: TrainingSettings, seed: int, step: int
 def encoder_layers(settings: TrainingSettings, tower: str) -> int | None:
     """How many top layers of the tower's encoder learn; None: all of it."""
     return settings.question_layers if tower == "question" else settings.passage_layers
+
+
+def is_evaluated(settings: TrainingSettings, n_done: int) -> bool:
+    """True after `n_done` steps where dev examples are due: before the first, after every so many, after the last."""
+    every = settings.evaluate_every
+    return every > 0 and (n_done % every == 0 or n_done == settings.n_steps)
 
 
 def rate_factor(settings: TrainingSettings, step: int) -> float:

@@ -11,7 +11,8 @@ from nbutils.training.settings import History
 class System:
     """A generator, the two encoders of its retriever, the index that they search, and the history of the training.
 
-    None stands for what takes no part. `history` has one value a step under each name.
+    None stands for what takes no part. `history` has one value a step under each name; evaluations on dev examples
+    have their own, `dev_...`, each beside the steps that were done by then, `dev_step`.
     """
 
     generator: Generator | None = None

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import secrets
-import shutil
 import signal
 import socket
 import subprocess
@@ -15,25 +14,13 @@ import urllib.request
 from contextlib import closing
 from types import SimpleNamespace
 
+import chromium
 import nbformat
 import pytest
 
 from nbutils import paths
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-CHROMEDRIVER = shutil.which("chromedriver")
-CHROMIUM_OPTIONS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--no-first-run", "--window-size=1280,1600",
-)  # fmt: skip
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(
-        not (CHROMIUM and CHROMEDRIVER),
-        reason="needs chromium and chromedriver; on Debian: apt-get install chromium chromium-driver",
-    ),
-]
+pytestmark = [pytest.mark.browser, chromium.NEEDED]
 
 
 @pytest.fixture(scope="module")
@@ -77,18 +64,8 @@ def lab(tmp_path_factory):
 @pytest.fixture
 def browser(tmp_path):
     """A headless Chromium with a profile of its own."""
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    for option in (*CHROMIUM_OPTIONS, f"--user-data-dir={tmp_path / 'profile'}"):
-        options.add_argument(option)
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=CHROMEDRIVER))
-    try:
+    with chromium.started(tmp_path / "profile") as driver:
         yield driver
-    finally:
-        driver.quit()
 
 
 def answer(lab, what: str):

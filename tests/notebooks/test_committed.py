@@ -74,15 +74,15 @@ def test_every_record_and_every_file_of_claims_has_a_notebook():
     assert {file.stem for file in paths.CLAIMS.iterdir()} == {slug[:2] for slug in slugs}
 
 
-def test_readme_and_page_are_what_the_records_say(tmp_path, monkeypatch):
-    contents = report._contents("tiny", None)  # every claim is judged anew, once for both checks
-    monkeypatch.setattr(report, "_contents", lambda scale, out_dir: contents)
+def test_readme_ledger_and_page_are_what_the_records_say(tmp_path, monkeypatch):
+    sections = report.load_sections("tiny", paths.FIGURES / "tiny")  # every claim is judged anew, once for both checks
+    monkeypatch.setattr(report, "load_sections", lambda scale, folder: sections)
     report.check("tiny")
-    # Planted fault: a verdict typed by hand.
+    # Planted fault: verdicts typed by hand.
     readme = tmp_path / "README.md"
     text = paths.README.read_text(encoding="utf-8")
-    readme.write_text(text.replace("| reproduced |", "| not reproduced |", 1), encoding="utf-8")
-    with pytest.raises(InputError, match="report"):
+    readme.write_text(text.replace("](figures/tiny/README.md#0", ", all of them](figures/tiny/README.md#0", 1))
+    with pytest.raises(InputError, match=r"README\.md is not what the records say"):
         report.check("tiny", readme=readme)
 
 
@@ -173,11 +173,43 @@ def test_environment_names_the_fixed_packages():
     assert any(entry.startswith("-e .[gpu") for entry in pip)
 
 
-def test_every_file_that_the_readme_links_to_exists():
-    links = re.findall(r"\]\(([^)#:]+)\)", paths.README.read_text(encoding="utf-8"))
-    assert links
-    missing = [link for link in links if not (paths.ROOT / link).exists()]
-    assert not missing
+def broken_links(file):
+    """Links of a Markdown file to files that are not there, or to headings and anchors that these do not have."""
+    links = re.findall(r"(?<!\\)\]\(([^):]+)\)", file.read_text(encoding="utf-8"))
+    return [link for link in links if not leads_somewhere(file, link)]
+
+
+def leads_somewhere(file, link):
+    path, _, anchor = link.partition("#")
+    target = file.parent / path if path else file
+    if not anchor:
+        return target.exists()
+    text = target.read_text(encoding="utf-8")
+    return f"\n## {anchor}\n" in f"\n{text}" or f'<a id="{anchor}"></a>' in text
+
+
+READMES = ("README.md", "notebooks/README.md", "nbutils/README.md", "tests/README.md", "data/README.md")
+
+
+@pytest.mark.parametrize("name", [*READMES, "figures/tiny/README.md"])
+def test_every_link_of_a_readme_leads_somewhere(name):
+    assert broken_links(paths.ROOT / name) == []
+
+
+def test_a_broken_link_is_found_out(tmp_path):
+    (tmp_path / "other.md").write_text('## 00_demo\n\n| <a id="00.demo"></a>It works. |\n', encoding="utf-8")
+    file = tmp_path / "README.md"
+    file.write_text("[a](other.md#00_demo) [b](other.md#00.demo) [c](https://example.org)", encoding="utf-8")
+    assert broken_links(file) == []
+    file.write_text("[a](other.md#01_demo) [b](gone.md) [![c](gone.png)](other.md)", encoding="utf-8")
+    assert broken_links(file) == ["other.md#01_demo", "gone.md", "gone.png"]
+
+
+def test_the_readme_is_short_and_says_on_its_first_screen_what_this_is():
+    lines = paths.README.read_text(encoding="utf-8").splitlines()
+    first = "\n".join(lines[:40])
+    assert len(lines) <= 200
+    assert "![" in first and first.count("```") == 2 and report.END in first
 
 
 def test_no_path_of_a_machine_and_no_package_index():

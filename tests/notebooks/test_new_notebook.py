@@ -167,12 +167,13 @@ def copy(tmp_path_factory):
 @pytest.mark.notebook
 def test_one_notebook_more_needs_three_files(copy):
     python = (sys.executable, "-m")
-    # At tiny into the notebook itself and figures/, where it is committed; the runner writes README and page anew.
+    # At tiny into the notebook itself and figures/, where it is committed; the runner writes README, ledger and page.
     assert "98_dummy: done" in copy(*python, "nbutils", "run", "98")
     listed = copy(*python, "nbutils", "list")
     assert "98_dummy  98 · A dummy\n    scale: str = 'tiny'" in listed and "verdicts at tiny: 1 reproduced" in listed
-    assert "| [`98_dummy`](notebooks/98_dummy.ipynb) | 1 | 1 |" in copy("git", "diff", "README.md")
-    assert copy("git", "diff", "--name-only").split() == ["README.md", "figures/tiny/index.html"]
+    assert "| [`98_dummy`](notebooks/98_dummy.ipynb) | A dummy | [" in copy("git", "diff", "README.md")
+    generated = ["README.md", "figures/tiny/README.md", "figures/tiny/index.html"]
+    assert copy("git", "diff", "--name-only").split() == generated
     # What the tests ask of every notebook, its run at smoke among it.
     files = ["notebooks/test_structure.py", "notebooks/test_committed.py", "notebooks/test_runs.py"]
     files += ["unit/test_presets.py", "unit/test_claims.py"]

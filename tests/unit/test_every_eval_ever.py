@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -11,17 +13,18 @@ import pytest
 from nbutils import __main__ as cli
 from nbutils import paths
 from nbutils.errors import InputError
-from nbutils.record import FORMAT, load_record
+from nbutils.record import FORMAT
+from nbutils.record.entries import CLUSTERED, INTERVAL
 from nbutils.record.every_eval_ever import SCHEMA_VERSION, export
+from nbutils.record.every_eval_ever_rows import ONE_SEED
 
 SCHEMAS = paths.ROOT / "tests" / "schemas" / "every_eval_ever"
-COMMITTED = paths.FIGURES
-METHOD = "95 % cluster-robust over subjects and fields"
+COMMITTED = sorted(paths.FIGURES.glob("tiny/*/record.json"))
 IDS = ["chad-area-0", "peru-area-0", "chad-coast-1"]
 GROUPS = {"subjects": ["chad", "peru", "chad"], "fields": ["area", "area", "coast"]}
 
 
-def metric(value, interval=METHOD, **more):
+def metric(value, interval=INTERVAL, **more):
     return {"value": value, "low": value / 2, "high": value * 1.5, "n": 3, "interval": interval, **more}
 
 
@@ -54,7 +57,7 @@ def content(**changes):
             "FLOPs/RAG": scores(4e9, 5e9, 6e9),
         },
         "metrics": {
-            "exact_match/RAG/held out": metric(0.5, subjects=2, fields=2, seeds=2),
+            "exact_match/RAG/held out": metric(0.5, CLUSTERED, subjects=2, fields=2, seeds=2),
             "exact_match/RAG/held out, shuffled answers": metric(0.0),
             "token_f1/RAG/held out": metric(0.6),
             "recall_at_5/RAG": metric(0.6),
@@ -79,7 +82,7 @@ ANSWERS = {
             for id_, right in zip(IDS, [1.0, 0.0, 0.5], strict=True)
         }
     },
-    "passages": {},
+    "passages": {"p1": {"title": "Peru", "text": "Peru is large."}},
 }
 
 
@@ -217,22 +220,25 @@ def test_a_row_that_does_not_follow_them_is_noticed(save, tmp_path, change, faul
     assert fault in faults(tmp_path)
 
 
-def test_every_committed_record_follows_them(tmp_path, monkeypatch):
+@pytest.mark.parametrize("notebook", [path.parent.name for path in COMMITTED])
+def test_every_committed_record_follows_them(tmp_path, monkeypatch, notebook):
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1760000000")
-    records = [load_record(path) for path in sorted(COMMITTED.glob("tiny/*/record.json"))]
-    export("tiny", tmp_path)
+    copy = tmp_path / "figures" / "tiny" / notebook
+    shutil.copytree(paths.FIGURES / "tiny" / notebook, copy, ignore=shutil.ignore_patterns("*.png", "*.html"))
+    text = (copy / "record.json").read_text(encoding="utf-8")  # one of an older format has metrics and scores too
+    (copy / "record.json").write_text(re.sub(r'"format": \d+', f'"format": {FORMAT}', text, count=1), encoding="utf-8")
+    record = json.loads(text)
+    export("tiny", tmp_path, tmp_path / "figures")
     assert faults(tmp_path, rows_each=1) == []
-    found = {evaluation["evaluation_id"].split("/")[0]: evaluation for _, evaluation, _ in exported(tmp_path)}
-    assert len(records) >= 5
-    for record in records:
-        evaluation = found[f"nbutils.{record['notebook']}.tiny"]
-        results = {result["evaluation_result_id"]: result for result in evaluation["evaluation_results"]}
-        assert results.keys() == record["metrics"].keys()
-        n_rows = sum(len(of_name["values"]) for of_name in record["scores"].values())
-        assert evaluation["detailed_evaluation_results"]["total_rows"] == n_rows
-        for name in record["scores"]:  # every mean of questions has its interval, whatever its method is called
-            confidence = results[name]["score_details"]["uncertainty"]["confidence_interval"]
-            assert (confidence["lower"], confidence["confidence_level"]) == (record["metrics"][name]["low"], 0.95)
+    ((_, evaluation, rows),) = exported(tmp_path)
+    results = {result["evaluation_result_id"]: result for result in evaluation["evaluation_results"]}
+    assert results.keys() == record["metrics"].keys()
+    assert len(rows) == sum(len(of_name["values"]) for of_name in record["scores"].values())
+    for name in record["scores"]:  # every mean of questions has its interval, whatever its method is called
+        confidence = results[name]["score_details"]["uncertainty"]["confidence_interval"]
+        assert (confidence["lower"], confidence["confidence_level"]) == (record["metrics"][name]["low"], 0.95)
+    if (copy / "answers.json").exists():
+        assert any(row["output"]["raw"] for row in rows)
 
 
 # What it says
@@ -252,13 +258,17 @@ def evaluation(save, tmp_path):
 
 def test_a_metric_has_its_interval_with_level_method_and_n(evaluation):
     result = evaluation[0]["exact_match/RAG/held out"]
-    confidence = {"lower": 0.25, "upper": 0.75, "confidence_level": 0.95, "method": METHOD}
+    method = (
+        "cluster-robust over 2 subjects and 2 fields (Cameron, Gelbach and Miller 2011), t quantile; "
+        "with the variance of the means of 2 training seeds"
+    )
+    confidence = {"lower": 0.25, "upper": 0.75, "confidence_level": 0.95, "method": method}
     assert result["score_details"] == {
         "score": 0.5,
         "uncertainty": {"confidence_interval": confidence, "num_samples": 3},
         "details": {
             "metric": "exact_match/RAG/held out",
-            "interval": METHOD,
+            "interval": CLUSTERED,
             "subjects": "2",
             "fields": "2",
             "seeds": "2",
@@ -295,7 +305,7 @@ def test_rows_have_the_texts_where_they_belong_to_the_score(evaluation):
     assert (first["sample_id"], first["evaluation"]) == ("chad-area-0", {"score": 1.0, "is_correct": True})
     assert first["input"] == {"raw": "What of chad-area-0?", "reference": ["ja\u2028 ñ"]}
     assert first["output"] == {"raw": ["text chad-area-0"]}
-    assert first["metadata"] == {"subject": "chad", "field": "area", "passages": '["p1"]'}
+    assert first["metadata"] == {"subject": "chad", "field": "area", "passages": '["p1"]', "output": ONE_SEED}
     recipe = '{"raw":"What of chad-area-0?","reference":["ja\\u2028 \\u00f1"]}'
     assert first["sample_hash"] == hashlib.sha256(recipe.encode()).hexdigest()
     assert [row["evaluation"]["is_correct"] for row in rows["exact_match/RAG/held out"]] == [True, False, False]
@@ -313,6 +323,16 @@ def test_texts_of_a_system_that_was_right_elsewhere_are_left_out(save, tmp_path)
     other = json.loads(json.dumps(ANSWERS))
     other["systems"]["RAG"]["peru-area-0"]["right"] = 1.0  # with other passages, say
     save(content(), other)
+    export("tiny", tmp_path)
+    ((_, _, rows),) = exported(tmp_path)
+    assert {len(row["output"]["raw"]) for row in rows} == {0}
+
+
+def test_texts_that_two_scores_would_fit_are_left_out(save, tmp_path):
+    twice = content()
+    twice["scores"]["exact_match/RAG/other"] = twice["scores"]["exact_match/RAG/held out"]
+    twice["metrics"]["exact_match/RAG/other"] = twice["metrics"]["exact_match/RAG/held out"]
+    save(twice, ANSWERS)
     export("tiny", tmp_path)
     ((_, _, rows),) = exported(tmp_path)
     assert {len(row["output"]["raw"]) for row in rows} == {0}
@@ -396,7 +416,7 @@ def test_nothing_is_written_when_one_record_fails(save, tmp_path):
     before = read(export("tiny", tmp_path / "out"))
     save(content(seed=8))
     save(content(notebook="01_rag"), {"questions": {}})
-    with pytest.raises(InputError, match=r"answers\.json does not hold questions and systems"):
+    with pytest.raises(InputError, match=r"01_rag/answers\.json: the answers are not an object"):
         export("tiny", tmp_path / "out")
     assert read(path for path in (tmp_path / "out").rglob("*") if path.is_file()) == before
 

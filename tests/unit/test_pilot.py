@@ -115,12 +115,31 @@ def test_the_three_trainings_see_the_same_questions(shared):
     assert (closed.name, reading.name) == ("fine-tuned", "fine-tuned + RAG")
 
 
+def test_dev_questions_are_evaluated_as_they_are_trained(shared):
+    """Closed-book on the questions alone, with passages each on the first of its own."""
+    generator, settings = shared.generators["untuned"], replace(SETTINGS, evaluate_every=2)
+    train, dev, answers = ITEMS[:2], ITEMS[2:], [item.answers[0] for item in ITEMS[2:]]
+    ids, dev_ids = [["chad", "peru"]] * 2, np.array([["japan", "chad"], ["france", "chad"]])
+    closed_book = pilot.train_closed_book(generator, train, settings, 0, dev)
+    reading = pilot.train_with_passages(generator, train, ids, CORPUS, settings, 0, dev, dev_ids)
+    read = [generation.build_prompt(item.question, CORPUS[row[0]]) for item, row in zip(dev, dev_ids, strict=True)]
+    for system, prompts in ((closed_book, [generation.build_prompt(item.question) for item in dev]), (reading, read)):
+        logprobs = np.concatenate(generation.answer_logprobs(generator, prompts, answers))
+        assert system.history["dev_step"] == [0, 2, 3]
+        assert system.history["dev_bits_per_token"][0] == pytest.approx(-logprobs.mean() / np.log(2), rel=1e-4)
+    for rows in ([], dev_ids[:1], [["japan"], []]):
+        with pytest.raises(InputError, match=f"^2 dev questions, {len(rows)} rows of passages: give each question"):
+            pilot.train_with_passages(generator, train, ids, CORPUS, settings, 0, dev, rows)
+    with pytest.raises(InputError, match="evaluate_every = 2 without dev examples"):
+        pilot.train_closed_book(generator, train, settings, 0)
+
+
 @pytest.mark.parametrize("width", [1, 2, 3])
 def test_as_many_steps_with_passages_see_as_many_questions(shared, monkeypatch, width):
     """Not only the first rows: one pass over the questions shows each of them, with one passage after the other."""
     seen = []
     monkeypatch.setattr(
-        training, "fine_tune", lambda g, prompts, answers, settings, *_: seen.append((prompts, settings))
+        training, "fine_tune", lambda g, prompts, answers, settings, *_, **dev: seen.append((prompts, settings))
     )
     ids = [["chad", "peru", "japan"][:width]] * len(ITEMS)
     pilot.train_with_passages(shared.generators["untuned"], ITEMS, ids, CORPUS, SETTINGS, 0)

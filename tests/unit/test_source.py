@@ -152,9 +152,9 @@ def what_it_is_for(path):
 
 
 def readme_rooms():
-    """{room: what it is for} from the table in the README's layout."""
-    layout = (paths.ROOT / "README.md").read_text(encoding="utf-8").split("\n## Layout\n")[1].split("\n## ")[0]
-    return dict(re.findall(r"^\| `(\w+)` \| (.+) \|$", layout, re.MULTILINE))
+    """{room: what it is for} from the table in nbutils/README.md."""
+    text = (PACKAGE / "README.md").read_text(encoding="utf-8")
+    return dict(re.findall(r"^\| `(\w+)` \| (.+) \|$", text, re.MULTILINE))
 
 
 def test_every_package_says_in_one_line_what_it_is_for():
@@ -169,4 +169,4 @@ def test_the_readme_says_the_same():
     rooms |= {path.parent.name: path for path in PACKAGE.glob("*/__init__.py")}
     said = {name: what_it_is_for(path) for name, path in rooms.items()}
     table = "\n".join(f"| `{name}` | {purpose} |" for name, purpose in said.items())
-    assert readme_rooms() == said, f"the rows of the README's table, from the docstrings:\n{table}"
+    assert readme_rooms() == said, f"the rows of the table in nbutils/README.md, from the docstrings:\n{table}"

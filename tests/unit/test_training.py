@@ -689,7 +689,8 @@ def test_everything_that_matters_has_its_own_folder(monkeypatch, tmp_path, gener
     for field, value in dataclasses.asdict(
         TrainingSettings(9, 2, 1, 1, False, 1, False, 1, 2, 3, 1, True, 1, 1, 1, 1)
     ).items():
-        train(llama, dataclasses.replace(SHORT, **{field: value}))
+        if field != "evaluate_every":  # of fine-tuning: tests/unit/test_dev_curves.py
+            train(llama, dataclasses.replace(SHORT, **{field: value}))
     train(generators("llama", seed=1))
     train(generators("gemma3"))
     training.fine_tune(llama, PROMPTS, ANSWERS, SHORT)
@@ -697,7 +698,7 @@ def test_everything_that_matters_has_its_own_folder(monkeypatch, tmp_path, gener
     monkeypatch.setattr(rag, "rag_sequence_logprob", lambda *arguments: None)  # a change of code
     monkeypatch.setattr(code_digest, "_kept", weakref.WeakKeyDictionary())
     train(llama)
-    assert len({*folders}) == len(folders) == len(options) + len(dataclasses.fields(TrainingSettings)) + 5
+    assert len({*folders}) == len(folders) == len(options) + len(dataclasses.fields(TrainingSettings)) + 4
     train(llama, name="another name")
     assert folders[-1] == folders[-2]
 
@@ -829,6 +830,8 @@ def test_bad_arguments_are_told_before_any_work(no_work, llama, train, options, 
         ({"lora_layers": 3}, "lora_layers = 3: .* has 2"),
         ({"warmup_steps": 8}, "warmup_steps = 8: give less than n_steps = 8"),
         ({"checkpoint_every": 0}, "checkpoint_every = 0: give at least 1"),
+        ({"evaluate_every": -1}, "evaluate_every = -1: give a number of steps, or 0"),
+        ({"evaluate_every": 2}, "evaluate_every = 2 without dev examples: give some, or 0"),
     ],
 )
 def test_bad_settings_are_told_before_any_work(no_work, llama, train, changes, message):
