@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from nbutils.errors import InputError
+from nbutils.plotting.captions import in_notebook, show
 from nbutils.record import Record
 
 SINGLE = (3.3, 2.3)  # inches: one column
@@ -28,7 +29,16 @@ STYLE = {
     "lines.linewidth": 1.3,
     "lines.markersize": 4,
     "figure.constrained_layout.use": True,
+    # Dark on opaque white, also where an editor in dark mode has set Matplotlib's own colors to suit itself.
     "figure.facecolor": "white",
+    "axes.facecolor": "white",
+    "savefig.facecolor": "white",
+    "savefig.transparent": False,
+    "text.color": "black",
+    "axes.edgecolor": "black",
+    "axes.labelcolor": "black",
+    "xtick.color": "black",
+    "ytick.color": "black",
     "figure.dpi": 150,  # on the screen; files have DPI
     "text.usetex": False,
 }
@@ -68,9 +78,10 @@ def save_figure(fig: Any, name: str, record: Record, caption: str) -> Path:
     """The path of the figure: `<name>.png` in the record's folder, where `record.save()` puts it. The only way to save.
 
     The figure and its caption are noted in the record; the caption says what is plotted, n, and what the interval is.
-    PNG, 200 dpi, the same bytes in every process. Raises InputError when the name is taken in this record, the caption
-    is empty, an axis shows no data, an axis (or the one it shares its scale with) has no label, or a text or legend is
-    cut off at the edge.
+    In a notebook both are shown, the caption below the figure, and the figure is closed: no cell repeats either.
+    PNG, 200 dpi, opaque white behind everything, the same bytes in every process.
+    Raises InputError when the name is taken in this record, the caption is empty, an axis shows no data, an axis (or
+    the one it shares its scale with) has no label, or a text or legend is cut off at the edge.
     """
     if not fig.axes:
         raise InputError(f"figure {name!r} has no axes")
@@ -82,8 +93,22 @@ def save_figure(fig: Any, name: str, record: Record, caption: str) -> Path:
         raise InputError(f"figure {name!r} is cut off at its edge: call set_style() first, or shorten a text")
     buffer = io.BytesIO()
     # matplotlib would write its version into the file: equal pictures should be equal bytes.
-    fig.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
-    return record.figure(name, buffer.getvalue(), caption)
+    fig.savefig(
+        buffer,
+        format="png",
+        dpi=DPI,
+        facecolor="white",
+        edgecolor="none",
+        transparent=False,
+        metadata={"Software": None},
+    )
+    target = record.figure(name, buffer.getvalue(), caption)
+    if in_notebook():
+        import matplotlib.pyplot as plt
+
+        show(buffer.getvalue(), fig.get_figwidth(), caption)
+        plt.close(fig)  # or the cell would show it again at its end
+    return target
 
 
 def _check_axis(fig: Any, ax: Any, where: str) -> None:

@@ -30,7 +30,7 @@ def plot_curves(
 
     xs: set[float] = set()
     for method, name in curves.items():
-        series = _entry(record, "series", name)
+        series = entry(record, "series", name)
         line = line_style(method)
         if min(*series["low"], *series["y"]) < limits[0] or max(*series["high"], *series["y"]) > limits[1]:
             raise InputError(f"series {name!r} does not fit between {limits[0]} and {limits[1]}")
@@ -104,7 +104,7 @@ def plot_bars(
             edgecolor="white",
             linewidth=0,
         )
-        _error_bars(ax, places, metrics)
+        error_bars(ax, places, metrics)
     if marks:
         # White with a dark edge: no method looks like that.
         ax.plot(
@@ -125,7 +125,7 @@ def plot_heatmap(ax: Any, record: Record | Mapping[str, Any], name: str, xlabel:
     of nothing but spaces "\u2423".
     Raises InputError for a matrix that is not in the record and for a value outside [0, 1].
     """
-    matrix = _entry(record, "matrices", name)
+    matrix = entry(record, "matrices", name)
     if not all(-1e-6 <= value <= 1 + 1e-6 for row in matrix["values"] for value in row):  # single precision
         raise InputError(f"matrix {name!r} has values outside [0, 1]: a heat map shows probabilities")
     image = ax.imshow(matrix["values"], cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
@@ -157,17 +157,17 @@ def plot_points(
     from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullLocator
 
     for method, (x_name, y_name) in points.items():
-        y, x = _fitting(record, y_name, f"method {method!r}", top), _entry(record, "metrics", x_name)
+        y, x = _fitting(record, y_name, f"method {method!r}", top), entry(record, "metrics", x_name)
         if not x["low"] > 0:
             raise InputError(f"metric {x_name!r} of method {method!r} is not above 0: its axis is logarithmic")
         ends = [max(0.0, x["value"] - x["low"])], [max(0.0, x["high"] - x["value"])]
         ax.errorbar(x["value"], y["value"], xerr=ends, fmt="none", ecolor="#222222", elinewidth=0.8, zorder=3)
-        _error_bars(ax, [x["value"]], [y])
+        error_bars(ax, [x["value"]], [y])
         # Hollow, since two systems may lie on one point; and whole where a system is never right.
         look = {**line_style(method), "linestyle": "", "markersize": 7, "fillstyle": "none", "markeredgewidth": 1.6}
         ax.plot([x["value"]], [y["value"]], label=method, zorder=4, clip_on=False, **look)
     ax.set_xscale("log")
-    values = [_entry(record, "metrics", x_name)["value"] for x_name, _ in points.values()]
+    values = [entry(record, "metrics", x_name)["value"] for x_name, _ in points.values()]
     within_two_decades = max(values) < 100 * min(values)  # powers of ten alone would be one tick or two
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if within_two_decades else (1,), numticks=12))
     ax.xaxis.set_major_formatter(LogFormatterSciNotation(labelOnlyBase=False, minor_thresholds=(9, 9)))
@@ -196,7 +196,7 @@ def plot_map(
     import numpy as np
     from matplotlib.colors import to_rgb
 
-    matrix, shares = _entry(record, "matrices", winners), _entry(record, "matrices", sure)
+    matrix, shares = entry(record, "matrices", winners), entry(record, "matrices", sure)
     places, certainty = np.array(matrix["values"], dtype=int), np.array(shares["values"], dtype=float)
     if places.shape != certainty.shape or places.min() < -1 or places.max() >= len(methods):
         raise InputError(f"matrix {winners!r} must hold places in {list(methods)} or -1, and {sure!r} a share for each")
@@ -216,20 +216,21 @@ def plot_map(
         ax.plot([], [], linestyle="", marker="s", color=look_of(methods[place]).color, label=methods[place])
 
 
-def _entry(record: Record | Mapping[str, Any], section: str, name: str) -> Mapping[str, Any]:
+def entry(record: Record | Mapping[str, Any], section: str, name: str) -> Mapping[str, Any]:
+    """The entry of a section of the record, such as "metrics". Raises InputError when it is not there."""
     if name not in record[section]:
         raise InputError(f"the record has no {section} entry {name!r}: figures are drawn from the record")
     return record[section][name]
 
 
 def _fitting(record: Record | Mapping[str, Any], name: str, where: str, top: float) -> Mapping[str, Any]:
-    metric = _entry(record, "metrics", name)
+    metric = entry(record, "metrics", name)
     if min(metric["value"], metric["low"]) < 0 or max(metric["value"], metric["high"]) > top:
         raise InputError(f"metric {name!r} of {where} does not fit between 0 and {top}")
     return metric
 
 
-def _error_bars(ax: Any, xs: Sequence[float], metrics: Sequence[Mapping[str, Any]]) -> None:
+def error_bars(ax: Any, xs: Sequence[float], metrics: Sequence[Mapping[str, Any]]) -> None:
     """The intervals of the metrics, dark within a white rim: they must be seen on a dark bar too."""
     values = [metric["value"] for metric in metrics]
     # A mean of equal scores may lie 1e-17 outside its interval; an error bar must not be negative.

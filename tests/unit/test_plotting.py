@@ -1,4 +1,4 @@
-"""Figures: drawn from the record, refused when empty, unlabelled or cut off, and equal bytes each time."""
+"""Figures: drawn from the record, refused when empty, unlabelled or cut off, white, and equal bytes each time."""
 
 import io
 import math
@@ -14,7 +14,7 @@ import matplotlib.pyplot as plt
 
 from nbutils import paths, plotting
 from nbutils.errors import InputError
-from nbutils.record import Record
+from nbutils.record import INTERVAL, Record
 
 KS = list(range(1, 101))
 
@@ -256,6 +256,125 @@ def test_a_map_shows_who_wins_and_how_sure(record):
     for name in ("bad", "none"):
         with pytest.raises(InputError, match=name):
             plotting.plot_map(ax, record, name, "sure", ["RAG", "fine-tuned"], "x", "y")
+
+
+def test_paired_dots_are_the_records_numbers_and_one_line_joins_a_group(record):
+    dots = {"k = 1": BARS["k = 1"], "again": {"Dense": "recall_at_1/Dense", "BM25": "always/BM25"}}
+    fig, ax = plt.subplots()
+    plotting.paired_dots(ax, record, dots, "cut-off", "recall")
+    plotting.legend_above(fig)
+    plotting.save_figure(fig, "dots", record, "n = 50")
+    points = {line.get_label(): line for line in ax.lines if line.get_label() in plotting.LOOKS}
+    assert points["BM25"].get_ydata() == pytest.approx([0.1, 0.1]) and list(points["Dense"].get_ydata()) == [0.3, 0.3]
+    joints = [line for line in ax.lines if line.get_linestyle() == "-" and line.get_color() == "#bbbbbb"]
+    for place, joint in enumerate(joints):
+        ends = [(points[method].get_xdata()[place], points[method].get_ydata()[place]) for method in ("BM25", "Dense")]
+        assert joint.get_xydata().tolist() == [list(end) for end in ends]
+    assert len(joints) == 2 and abs(ends[0][0] - ends[1][0]) < 0.5  # closer than groups are
+    assert error_bar_ends(ax)[2] == pytest.approx([0.25, 0.4])
+    assert ax.get_ylim()[0] > 0  # not from 0: that is what they are for
+    for wrong, message in (
+        ({"a": {"BM25": "always/BM25"}}, "'a' has 1 methods"),
+        ({}, "no groups"),
+        ({"a": {"BM25": "none", "Dense": "always/BM25"}}, "no metrics entry 'none'"),
+        ({"a": {"ColBERT": "always/BM25", "Dense": "always/BM25"}}, "no colour for 'ColBERT'"),
+    ):
+        with pytest.raises(InputError, match=message):
+            plotting.paired_dots(plt.subplots()[1], record, wrong, "k", "recall")
+    with pytest.raises(InputError, match="does not fit between 0 and"):
+        plotting.paired_dots(ax, record, dots, "k", "recall", limits=(0, 0.35))
+
+
+def note_of(*metrics):
+    entries = {f"m{i}": {"value": 0.5, "low": 0.4, "high": 0.6, **metric} for i, metric in enumerate(metrics)}
+    return plotting.interval_note({"metrics": entries}, list(entries))
+
+
+def test_a_caption_says_what_the_whiskers_are():
+    clustered = {"n": 200, "interval": "95 % cluster-robust", "subjects": 59, "fields": 48}
+    independent = {"n": 200, "interval": INTERVAL}
+    assert note_of(clustered) == "Whiskers: 95 %, clustered by 59 subjects and 48 fields."
+    assert note_of({**clustered, "seeds": 5}) == "Whiskers: 95 %, clustered by 59 subjects and 48 fields, 5 seeds."
+    assert note_of({"n": 9, "interval": "x", "subjects": 59}) == "Whiskers: 95 %, clustered by 59 subjects."
+    assert note_of({**clustered, "interval": "95 % bootstrap over subjects and fields"}) == (
+        "Whiskers: 95 %, resampled by 59 subjects and 48 fields."
+    )
+    assert note_of(independent) == "Whiskers: 95 %, 200 questions resampled independently."
+    assert note_of(independent, {**independent, "n": 1365}) == (
+        "Whiskers: 95 %, 200 to 1,365 questions resampled independently."
+    )
+    assert note_of({"n": 40, "interval": "least and greatest of 40 runs"}) == (
+        "Whiskers: least and greatest of 40 runs, n = 40."
+    )
+    assert note_of(independent, clustered, {**clustered, "subjects": 24}) == (
+        "Whiskers: 95 %, clustered by 24 to 59 subjects and 48 fields; "
+        "95 %, 200 questions resampled independently (m0)."
+    )
+    for names, message in (([], "names no metrics"), ("m0", "names no metrics"), (["none"], "no metrics entry 'none'")):
+        with pytest.raises(InputError, match=message):
+            plotting.interval_note({"metrics": {"m0": {}}}, names)
+
+
+def test_the_note_reads_what_the_record_writes(record):
+    assert plotting.interval_note(record, ["always/BM25", "recall_at_1/Dense"]) == (
+        "Whiskers: 95 %, 50 questions resampled independently."
+    )
+
+
+def saved_pixels(fig):
+    """What save_figure writes, as (height, width, 4) of 0 to 1."""
+    kept = io.BytesIO()
+    kept.figure = lambda name, png, caption: kept.write(png)
+    plotting.save_figure(fig, "a", kept, "n = 50")
+    kept.seek(0)
+    return plt.imread(kept)
+
+
+def white_and_dark(pixels):
+    """True for opaque white corners and axes, with black text or frames on them."""
+    corners = [pixels[y, x] for y in (0, -1) for x in (0, -1)]
+    middle = np.median(pixels.reshape(-1, 4), axis=0)
+    opaque = pixels.shape[2] == 4 and (pixels[..., 3] == 1).all()
+    return bool(opaque and np.all([*corners, middle] == np.ones(4)) and (pixels[..., :3].max(axis=2) < 0.1).any())
+
+
+@pytest.mark.parametrize("theme", ["default", "dark_background"])
+def test_pictures_are_dark_on_opaque_white_whatever_the_editor_sets(record, theme):
+    with plt.style.context(theme):
+        plotting.set_style()
+        plt.rcParams["lines.color"] = "red"
+        assert white_and_dark(saved_pixels(good_axis()[0]))
+        with plt.rc_context({"savefig.transparent": True, "savefig.facecolor": "none", "figure.facecolor": "black"}):
+            assert white_and_dark(saved_pixels(good_axis()[0]))
+    with plt.style.context("dark_background"):
+        plt.rcParams["figure.constrained_layout.use"] = True
+        assert not white_and_dark(saved_pixels(good_axis()[0]))  # what the check is for
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """What is displayed, as in a kernel: a list of objects."""
+    import IPython
+
+    shown = []
+    monkeypatch.setattr(IPython, "get_ipython", object)
+    monkeypatch.setattr(IPython.display, "display", shown.append)
+    return shown
+
+
+def test_a_notebook_shows_the_figure_and_below_it_the_caption_once(record, shown):
+    fig, _ = good_axis()
+    plotting.save_figure(fig, "recall", record, "Recall *here* of [M] <b>$5</b>,\n  n = 50.")
+    image, caption = shown
+    assert (image.data, image.width) == (record.pictures["recall.png"], round(3.3 * 120))
+    assert caption._repr_markdown_() == "Recall &#42;here&#42; of &#91;M&#93; &lt;b&gt;\\$5&lt;/b&gt;, n = 50."
+    assert not plt.get_fignums()  # else the cell would show the figure once more
+
+
+def test_outside_a_notebook_nothing_is_shown(record, capsys):
+    fig, _ = good_axis()
+    plotting.save_figure(fig, "recall", record, "n = 50")
+    assert capsys.readouterr().out == "" and plt.get_fignums()
 
 
 def test_what_the_record_lacks_or_cannot_show_is_refused(record):
