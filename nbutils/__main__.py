@@ -174,11 +174,13 @@ def _verdicts(notebook: str) -> dict[str, str]:
 
 @cli.command()
 @click.option("--scale", default="tiny", show_default=True, help="Whose records: smoke, tiny, gpu or paper.")
-def report(scale) -> None:
+@click.option("--every-eval-ever", "folder", metavar="FOLDER", help="Write the records there in this public schema.")
+def report(scale, folder) -> None:
     """Render README.md's table, and in figures/SCALE/ README.md (the ledger of claims), index.html and answers.html."""
+    from nbutils.record import every_eval_ever
     from nbutils.record import report as reports
 
-    for path in reports.render(scale):
+    for path in every_eval_ever.export(scale, folder) if folder else reports.render(scale):
         click.echo(f"written: {path}")
 
 

@@ -14,8 +14,8 @@ CSS_PIXELS = 120  # of a notebook's page for an inch of the figure: 8 points the
 def interval_note(record: Record | Mapping[str, Any], names: Sequence[str]) -> str:
     """The sentence of a caption that says what the whiskers of these metrics are: one for all that are drawn.
 
-    Such as "Whiskers: 95 %, clustered by 59 subjects and 48 fields." or "Whiskers: 95 %, 200 questions resampled
-    independently." Where counts differ, their range is given; where kinds of interval differ, each kind that is not
+    Such as "Whiskers: 95 %, clustered by 59 subjects and 48 fields." or "Whiskers: 95 %, 200 independent
+    questions." Where counts differ, their range is given; where kinds of interval differ, each kind that is not
     the most frequent names its metrics. Raises InputError for no name and for a metric that is not in the record.
     """
     if isinstance(names, str) or not names:
@@ -42,7 +42,7 @@ def _whiskers(interval: str, metrics: Sequence[Mapping[str, Any]]) -> str:
     if clusters:
         note = f"95 %, {'resampled' if 'bootstrap' in interval else 'clustered'} by {clusters}"
     elif interval == INTERVAL:
-        note = f"95 %, {count_text(metrics, 'n', 'questions')} resampled independently"
+        note = f"95 %, {count_text(metrics, 'n', 'independent questions')}"
     else:
         note = f"{interval}, n = {count_text(metrics, 'n', '')}"
     return f"{note}, {seeds}" if seeds else note

@@ -194,7 +194,7 @@ class Record:
         if id_ in self.content["skipped"]:
             return f"skipped  {id_}  {self.content['skipped'][id_]}"
         outcome = claims.judge(claim, self.content["scores"], self.content["scale"])
-        for key in ("sentence", "label", "paper_effect"):
+        for key in ("sentence", "label", "rule", "paper_effect"):
             if claim[key]:
                 outcome[key] = claim[key]
         if claim["primary"]:

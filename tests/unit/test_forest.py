@@ -65,16 +65,21 @@ def test_a_row_is_the_records_numbers():
     assert spans(lines, NULL_COLOR) == {1.0: [-0.02, 0.03]}
     (point,) = (line for line in lines if line.get_marker() == "o" and line.get_markerfacecolor() == color)
     assert point.get_xydata().tolist() == [[0.16, place]]
-    (null,) = (line for line in lines if line.get_color() == NULL_COLOR and line.get_marker() == "o")
-    assert null.get_xdata() == [0.01] and 0 < null.get_ydata()[0] - place < 0.4  # below: the axis points down
+    null, point = sorted((line for line in lines if line.get_color() == NULL_COLOR), key=lambda line: line.get_marker())
+    assert (null.get_marker(), point.get_xdata()) == ("None", [0.01])
+    for line in (null, point):
+        assert 0 < line.get_ydata()[0] - place < 0.4  # below: the axis points down
     assert text == "+0.16 [0.12, 0.20]"
     assert any(list(line.get_xdata()) == [0, 0] for line in ax.lines)
+    low, high = ax.get_xlim()
+    assert -0.2 < low < -0.15 and 0.22 < high < 0.26  # no more room than the intervals take
 
 
 def test_primary_claims_are_on_top_and_each_label_is_what_there_is():
     (ax,) = plotting.forest(fake(FEW)).axes
     labels = [label.get_text() for label in ax.get_yticklabels()]
     assert labels == ["RAG \u2212 closed-book, EM", "later", "It costs US$ 5 or US$ 7"]
+    assert not any(label.get_parse_math() for label in ax.get_yticklabels())  # two "$" are no formula
     assert list(ax.get_yticks()) == [1, 3, 4] and ax.get_ylim()[0] > ax.get_ylim()[1]
     headings = {text.get_text(): text.xy[1] for text in ax.texts if text.xy[0] == 0}
     assert headings == {"Primary": 0, "Exploratory": 2}
