@@ -1,5 +1,6 @@
 """The command line, `python -m nbutils`: run notebooks, render reports, pilot, import data, look after the cache."""
 
+import os
 import signal
 import sys
 import threading
@@ -13,6 +14,7 @@ import click
 from nbutils import paths
 from nbutils import run as runner
 from nbutils.cli.claims import claims
+from nbutils.cli.data import data
 from nbutils.errors import InputError
 
 FOLDERS = ("dataset", "encoder", "generator")  # parameters that may name one
@@ -87,7 +89,7 @@ def _parameters(pairs) -> dict[str, str]:
     """`name=value` texts as a mapping; the values stay text until the notebook's annotations are known.
 
     A value that is a path to a folder becomes absolute, because the kernel runs in notebooks/: one with a slash in it,
-    and any folder where the parameter may name one.
+    and any folder where the parameter may name one, but for "None", which is the preset's value.
     """
     parameters = {}
     for pair in pairs:
@@ -99,7 +101,7 @@ def _parameters(pairs) -> dict[str, str]:
         folder = Path(value).expanduser()
         if name in FOLDERS and (value.endswith("/") or value.startswith((".", "~", "/"))) and not folder.is_dir():
             raise InputError(f"-p {pair}: there is no folder {folder}")
-        is_path = "/" in value or (value and name in FOLDERS)
+        is_path = "/" in value or (value and value != runner.NONE and name in FOLDERS)
         parameters[name] = str(folder.resolve()) if is_path and folder.is_dir() else value
     return parameters
 
@@ -211,6 +213,7 @@ def pilot(
     from nbutils.pilot import Prices, Requirements, make_page
     from nbutils.presets import load_preset
 
+    os.environ.pop("MPLBACKEND", None)  # needed by no page; an unknown one would end the pilot after all work
     chosen = {"n_questions": questions, "generator": generator, "encoder": encoder}
     preset = load_preset("08_rag_or_finetune", "tiny", chosen)
     requirements = Requirements(queries_per_day, updates_per_month, sources, value_per_answer=worth)
@@ -220,43 +223,15 @@ def pilot(
 
 
 cli.add_command(claims)
-
-
-@cli.group()
-def data() -> None:
-    """Show data sets and import your own."""
-
-
-@data.command()
-@click.argument("name", default="factbook")
-def show(name) -> None:
-    """Show the size of a data set: "factbook", a folder, or a hub id."""
-    from nbutils.data import load_dataset, questions
-
-    dataset = load_dataset(name)
-    click.echo(f"{dataset.name}  sha256 {dataset.sha256}")
-    n_of = Counter(example.task for example in dataset.examples)
-    click.echo(f"{len(dataset.corpus)} passages, {n_of['verification']} claims, {n_of['clue']} clues")
-    counts = Counter((question.task, question.split) for question in questions(dataset.examples))
-    for (kind, split), n in sorted(counts.items()):
-        click.echo(f"{n:7d} questions  {kind}, {split}")
-
-
-@data.command(name="import")
-@click.argument("file", type=click.Path(path_type=Path))
-@click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--split", default="test", show_default=True, help="Split of the questions: train, dev or test.")
-def import_(file, folder, split) -> None:
-    """Convert FILE (SQuAD-style JSON, or JSONL of question, answers, passage) into a data set FOLDER."""
-    from nbutils.data import import_file
-
-    sizes = import_file(file, folder, split)
-    click.echo(f"{folder}: " + ", ".join(f"{key} {value}" for key, value in sizes.items()))
+cli.add_command(data)
 
 
 @cli.group()
 def cache() -> None:
-    """Show and empty data/cache, where models, vectors, answers and trainings are kept."""
+    """Show and empty data/cache, where models, vectors, answers and trainings are kept.
+
+    The environment variable NBUTILS_CACHE names another folder for it.
+    """
 
 
 @cache.command(name="show")

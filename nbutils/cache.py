@@ -1,9 +1,11 @@
 """Results kept by content, all kinds of them: what was computed once from the same code, model, texts and settings.
 
-Everything lies in `data/cache/<kind>/`, under a key that says what it depends on: files written whole or not at all,
-and folders with a lock beside. What is missing or damaged is computed again. `with off():` computes everything.
+Everything lies in `data/cache/<kind>/`, or where NBUTILS_CACHE says, under a key that says what it depends on: files
+written whole or not at all, and folders with a lock beside. What is missing or damaged is computed again, once it is
+clear that it can be kept. `with off():` computes everything.
 """
 
+import errno
 import json
 import os
 import tempfile
@@ -80,7 +82,8 @@ def file(
 ) -> Any:
     """What `read` makes of the file stored under `key`; computed, and stored by `write`, when it is missing or damaged.
 
-    `damaged` are the exceptions by which `read` says that a file is not what `write` wrote.
+    `damaged` are the exceptions by which `read` says that a file is not what `write` wrote. Raises InputError, before
+    anything is computed, when the cache cannot be written.
     """
     if _is_off.get():
         return compute()
@@ -90,6 +93,7 @@ def file(
             value = read(path)
             _touch(path)
             return value
+    require_writable(path.parent)
     value = compute()
     with atomic_path(path) as temporary:
         write(value, temporary)
@@ -116,13 +120,14 @@ def locked_folder(kind: str, key: str) -> Iterator[Path]:
     """The folder stored under `key`, for results that grow in it, such as the checkpoints of a training.
 
     While the block runs, every other process that asks for it waits. It may not exist yet. With the cache off it is a
-    temporary folder, which is removed after the block.
+    temporary folder, which is removed after the block. Raises InputError when the cache cannot be written.
     """
     if _is_off.get():
         with tempfile.TemporaryDirectory(prefix=f"{kind}-") as scratch:
             yield Path(scratch) / key
         return
     path = paths.CACHE / kind / key
+    require_writable(path.parent)
     with exclusive(_lock_of(path)):
         yield path
         _touch(path)
@@ -139,6 +144,20 @@ def off() -> Iterator[None]:
         yield
     finally:
         _is_off.reset(before)
+
+
+def require_writable(folder: Path) -> None:
+    """Raise InputError unless files can be made in `folder`, which is made; a full disk is no wrong input."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()  # permissions alone do not tell, as on a disk mounted read-only
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise InputError(
+            f"the cache {paths.CACHE} cannot be written ({error.strerror}): set the variable {paths.CACHE_VARIABLE} to "
+            "a folder that can"
+        ) from error
 
 
 def _touch(path: Path) -> None:

@@ -2,7 +2,7 @@
 
 corpus.jsonl           {"_id", "title", "text"}
 queries.jsonl          {"_id", "text", "answers": [...], "metadata": {"kind", "field", "subject", "template", ...}}
-qrels/<split>.tsv      header "query-id corpus-id score", tab-separated; score > 0 is gold
+qrels/<split>.tsv      header "query-id corpus-id score", tab-separated; score > 0 is gold; other forms: judgments.py
 claims.jsonl           optional: {"_id", "text", "label", "gold_passages", "split", "field"}
 clues.jsonl            optional: {"_id", "text", "answer", "gold_passages", "split"}; text as "category: clue"
 
@@ -11,21 +11,25 @@ The subject of a question or claim is the title of its first gold passage where 
 
 import json
 import os
-import re
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from nbutils.data.factbook import with_article
+from nbutils.data.judgments import Judgment, read_judgments
 from nbutils.data.records import (
     checked_choice,
     checked_gold,
     checked_id,
+    checked_passage,
+    checked_question,
     checked_strings,
     checked_text,
+    find_records,
+    left_out,
     optional_text,
-    read_lines,
     read_records,
+    read_table,
 )
 from nbutils.data.schema import (
     CLAIM_LABELS,
@@ -41,25 +45,32 @@ from nbutils.errors import InputError
 from nbutils.files import atomic_path
 
 
-def read_folder(folder: str | Path, name: str | None = None) -> Dataset:
+def is_data_folder(folder: Path) -> bool:
+    """Whether the folder holds a corpus or queries in the format above, whatever else is there."""
+    return folder.is_dir() and any(find_records(folder, name).exists() for name in ("corpus", "queries"))
+
+
+def read_folder(folder: str | Path, name: str | None = None, bad: list[str] | None = None) -> Dataset:
     """The data set in `folder` (format above), called `name` or like the folder.
 
     The qrels file that a query stands in is its split, rows with a score above 0 are its gold passages; a query in no
-    qrels file has none and is in split "test", or in the one its metadata names.
-    Raises InputError with file, line and reason for the first bad record.
+    qrels file has none and is in split "test", or in the one its metadata names. Corpus and queries may be packed by
+    gzip, a JSON array or parquet.
+    Raises InputError with file, line and reason for the first bad record; with a list of what is `bad`, such records
+    are left out, and the list says what is wrong with each.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; a data set is a folder with corpus.jsonl and queries.jsonl")
-    corpus = _read_corpus(folder / "corpus.jsonl")
-    queries = _read_queries(folder / "queries.jsonl")
-    gold = _read_qrels(folder / "qrels", corpus, queries)
+    corpus = _read_corpus(find_records(folder, "corpus"), bad)
+    queries = _read_queries(find_records(folder, "queries"), bad)
+    gold = _read_gold(folder, corpus, queries, bad)
     examples = []
     for id, (text, answers, metadata) in queries.items():
         gold_passages = tuple(gold.get(id, ()))
         metadata.setdefault("subject", _first_title(gold_passages, corpus))
         examples.append(question_example(id, text, answers, gold_passages, metadata.pop("kind", "open"), **metadata))
-    examples += _read_claims(folder / "claims.jsonl", corpus) + _read_clues(folder / "clues.jsonl", corpus)
+    examples += _read_claims(folder / "claims.jsonl", corpus, bad) + _read_clues(folder / "clues.jsonl", corpus, bad)
     dataset = Dataset(name or folder.resolve().name, corpus, examples)
     return replace(dataset, sha256=content_sha256(dataset))
 
@@ -73,25 +84,27 @@ def write_folder(folder: str | Path, dataset: Dataset) -> None:
     write_dataset(Path(folder), dataset, digest_beside=False)
 
 
-def _read_corpus(path: Path) -> dict[str, Passage]:
+def _read_corpus(path: Path, bad: list[str] | None) -> dict[str, Passage]:
     corpus: dict[str, Passage] = {}
     lines: dict[str, str] = {}
-    for where, record in read_records(path):
-        id = checked_id(record, "_id", where, lines)
-        corpus[id] = Passage(optional_text(record, "title", where), checked_text(record, "text", where))
+    for where, record in read_table(path, bad):
+        with left_out(bad, lines, where):
+            id = checked_id(record, "_id", where, lines)
+            corpus[id] = Passage(*checked_passage(record, where))
     if not corpus:
         raise InputError(f"{path}: holds no passage; put one JSON object per line there: _id, title, text")
     return corpus
 
 
-def _read_queries(path: Path) -> dict[str, tuple[str, tuple[str, ...], dict]]:
+def _read_queries(path: Path, bad: list[str] | None) -> dict[str, tuple[str, tuple[str, ...], dict]]:
     queries = {}
     lines: dict[str, str] = {}
-    for where, record in read_records(path):
-        id = checked_id(record, "_id", where, lines)
-        text = checked_text(record, "text", where)
-        answers = checked_strings(record, "answers", where)
-        queries[id] = (text, answers, _checked_metadata(record.get("metadata"), where))
+    for where, record in read_table(path, bad):
+        with left_out(bad, lines, where):
+            id = checked_id(record, "_id", where, lines)
+            text = checked_question(record, "text", where)
+            answers = checked_strings(record, "answers", where)
+            queries[id] = (text, answers, _checked_metadata(record.get("metadata"), where))
     if not queries:
         raise InputError(f"{path}: holds no question; put one JSON object per line there: _id, text, answers")
     return queries
@@ -119,49 +132,33 @@ def _checked_metadata(metadata: object, where: str) -> dict:
     return known
 
 
-def _read_qrels(folder: Path, corpus: dict, queries: dict) -> dict[str, list[str]]:
+def _read_gold(folder: Path, corpus: dict, queries: dict, bad: list[str] | None) -> dict[str, list[str]]:
     """Gold passage ids of each query; writes the split of each query that stands in a file into its metadata."""
     gold: dict[str, list[str]] = {}
     seen: dict[tuple[str, str], str] = {}
-    if not folder.exists():
-        return gold
-    if not folder.is_dir():
-        raise InputError(f"{folder}: is not a folder; qrels are qrels/train.tsv, qrels/dev.tsv and qrels/test.tsv")
-    for path in sorted(folder.glob("*.tsv")):
-        if path.stem not in SPLITS and not path.name.startswith("."):
-            raise InputError(f"{path}: is no split; rename it to train.tsv, dev.tsv or test.tsv")
-    for split in SPLITS:
-        path = folder / f"{split}.tsv"
-        if not path.exists():
-            continue
-        header_seen = False
-        for where, line in read_lines(path):
-            columns = line.split("\t")
-            if not header_seen:
-                header_seen = True
-                if columns != ["query-id", "corpus-id", "score"]:
-                    raise InputError(f"{where}: the first line must be query-id<tab>corpus-id<tab>score")
-                continue
-            if len(columns) != 3:
-                raise InputError(f"{where}: {len(columns)} columns, must be 3: query-id<tab>corpus-id<tab>score")
-            query, passage, score = columns
-            if not re.fullmatch(r"[+-]?[0-9]{1,9}", score):
-                raise InputError(f"{where}: score {score!r} is not an integer; write 1 for gold, 0 for not")
-            if query not in queries:
-                raise InputError(f"{where}: unknown query {query!r}; add it to queries.jsonl or remove the row")
-            if passage not in corpus:
-                raise InputError(f"{where}: unknown passage {passage!r}; add it to corpus.jsonl or remove the row")
-            metadata = queries[query][2]
-            if metadata.setdefault("split", split) != split:
-                raise InputError(
-                    f"{where}: query {query!r} is in split {metadata['split']!r} as well; keep it in one split only"
-                )
-            if (query, passage) in seen:
-                raise InputError(f"{where}: same query and passage as {seen[query, passage]}; remove one of the rows")
-            seen[query, passage] = where
-            if int(score) > 0:
-                gold.setdefault(query, []).append(passage)
+    for split, judgments in read_judgments(folder, bad):
+        for judgment in judgments:
+            with left_out(bad):
+                _check_judgment(judgment, split, corpus, queries, seen)
+                if judgment.is_gold:
+                    gold.setdefault(judgment.query, []).append(judgment.passage)
     return gold
+
+
+def _check_judgment(judgment: Judgment, split: str | None, corpus: dict, queries: dict, seen: dict) -> None:
+    where, query, passage = judgment.where, judgment.query, judgment.passage
+    if query not in queries:
+        raise InputError(f"{where}: unknown query {query!r}; add it to queries.jsonl or remove the row")
+    if passage not in corpus:
+        raise InputError(f"{where}: unknown passage {passage!r}; add it to corpus.jsonl or remove the row")
+    metadata = queries[query][2]
+    if split is not None and metadata.setdefault("split", split) != split:
+        raise InputError(
+            f"{where}: query {query!r} is in split {metadata['split']!r} as well; keep it in one split only"
+        )
+    if (query, passage) in seen:
+        raise InputError(f"{where}: same query and passage as {seen[query, passage]}; remove one of the rows")
+    seen[query, passage] = where
 
 
 def _first_title(gold_passages: tuple[str, ...], corpus: dict[str, Passage]) -> str:
@@ -169,34 +166,36 @@ def _first_title(gold_passages: tuple[str, ...], corpus: dict[str, Passage]) -> 
     return corpus[gold_passages[0]].title if gold_passages else ""
 
 
-def _read_claims(path: Path, corpus: dict) -> list[Example]:
+def _read_claims(path: Path, corpus: dict, bad: list[str] | None) -> list[Example]:
     claims = []
     lines: dict[str, str] = {}
-    for where, record in read_records(path) if path.exists() else ():
-        id = checked_id(record, "_id", where, lines)
-        text = checked_text(record, "text", where)
-        label = checked_choice("label", record.get("label"), CLAIM_LABELS, where)
-        gold = checked_gold(record, corpus, where)
-        split = checked_choice("split", record.get("split", "test"), SPLITS, where)
-        field = optional_text(record, "field", where)
-        subject = optional_text(record, "subject", where) if "subject" in record else _first_title(gold, corpus)
-        claims.append(claim_example(id, text, label, gold, split, field, subject))
+    for where, record in read_records(path, bad) if path.exists() else ():
+        with left_out(bad, lines, where):
+            id = checked_id(record, "_id", where, lines)
+            text = checked_text(record, "text", where)
+            label = checked_choice("label", record.get("label"), CLAIM_LABELS, where)
+            gold = checked_gold(record, corpus, where)
+            split = checked_choice("split", record.get("split", "test"), SPLITS, where)
+            field = optional_text(record, "field", where)
+            subject = optional_text(record, "subject", where) if "subject" in record else _first_title(gold, corpus)
+            claims.append(claim_example(id, text, label, gold, split, field, subject))
     return claims
 
 
-def _read_clues(path: Path, corpus: dict) -> list[Example]:
+def _read_clues(path: Path, corpus: dict, bad: list[str] | None) -> list[Example]:
     clues = []
     lines: dict[str, str] = {}
-    for where, record in read_records(path) if path.exists() else ():
-        id = checked_id(record, "_id", where, lines)
-        text = checked_text(record, "text", where)
-        answer = checked_text(record, "answer", where)
-        gold = checked_gold(record, corpus, where)
-        split = checked_choice("split", record.get("split", "test"), SPLITS, where)
-        try:
-            clues.append(clue_example(id, text, answer, with_article(answer), gold, split))
-        except InputError as error:
-            raise InputError(f"{where}: {error}") from error
+    for where, record in read_records(path, bad) if path.exists() else ():
+        with left_out(bad, lines, where):
+            id = checked_id(record, "_id", where, lines)
+            text = checked_text(record, "text", where)
+            answer = checked_text(record, "answer", where)
+            gold = checked_gold(record, corpus, where)
+            split = checked_choice("split", record.get("split", "test"), SPLITS, where)
+            try:
+                clues.append(clue_example(id, text, answer, with_article(answer), gold, split))
+            except InputError as error:
+                raise InputError(f"{where}: {error}") from error
     return clues
 
 

@@ -1,49 +1,39 @@
 """Data sets of the Hugging Face hub: questions and corpora by id, in the schemas that are known here."""
 
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from nbutils.data.hub_rows import COLUMNS, HUB_SETS, rows_of, schema_of, source_of, splits_of
 from nbutils.data.passages import cut_passages, gold_pieces, unique
-from nbutils.data.records import checked_id, checked_strings, checked_text
+from nbutils.data.records import (
+    checked_id,
+    checked_passage,
+    checked_question,
+    checked_strings,
+    checked_text,
+    checked_title,
+)
 from nbutils.data.sampling import select
 from nbutils.data.schema import SPLITS, Dataset, Example, Passage, content_sha256
 from nbutils.data.tasks import question_example
 from nbutils.errors import InputError
 from nbutils.files import sha256_text
 
-# What is known of each: the schema of its rows, how `datasets.load_dataset` is to be called for it, and the split that
-# stands in for "test" where that is not "validation".
-# wiki_dpr is read by its files: its repository still holds a script, which `datasets` refuses to run, as we do.
-HUB_SETS = {
-    "google-research-datasets/nq_open": {"schema": "nq_open", "config": None},
-    "mandarjoshi/trivia_qa": {"schema": "trivia_qa", "config": "unfiltered.nocontext"},
-    "rajpurkar/squad": {"schema": "squad", "config": "plain_text"},
-    "facebook/wiki_dpr": {"schema": "wiki_dpr", "config": "data/psgs_w100/no_embeddings/train-*.parquet"},
-    "stanfordnlp/web_questions": {"schema": "web_questions", "config": None, "test": "test"},
-}
-COLUMNS = {
-    "nq_open": ("question", "answer"),
-    "trivia_qa": ("question_id", "question", "answer"),
-    "squad": ("id", "title", "context", "question", "answers"),
-    "wiki_dpr": ("id", "title", "text"),
-    "web_questions": ("url", "question", "answers"),
-}
 _QUESTION_SCHEMAS, _CORPUS_SCHEMAS = ("nq_open", "trivia_qa", "squad", "web_questions"), ("squad", "wiki_dpr")
 
 
 def is_known(name: str) -> bool:
     """Whether every part of `name` ("questions+corpus", "id@revision") is a hub id that is known here, or a folder."""
     parts = _parts(name)
-    sources = [_source(part)[0] for part in parts]
+    sources = [source_of(part)[0] for part in parts]
     return all(parts) and all(source in HUB_SETS or Path(source).is_dir() for source in sources)
 
 
 def is_remote(name: str) -> bool:
     """Whether every part of `name` is a hub id."""
-    return all(_source(part)[0] in HUB_SETS for part in _parts(name))
+    return all(source_of(part)[0] in HUB_SETS for part in _parts(name))
 
 
 def hub_dataset(name: str, n_questions: int | None = None, n_passages: int | None = None, seed: int = 0) -> Dataset:
@@ -51,10 +41,18 @@ def hub_dataset(name: str, n_questions: int | None = None, n_passages: int | Non
 
     At most `n_questions` of each split, drawn by `seed`. Of a set's own passages the gold ones and a sample of the
     others are kept, `n_passages` in all; of a separate corpus the first `n_passages`, and gold passages are known only
-    where the corpus holds them. Either part is a hub id, "id@revision", or a folder that holds the same files.
+    where the corpus holds them. Either part is a hub id, "id@revision", or a folder that holds the same files; one
+    split will do. Its `left_out` counts SQuAD 2's unanswerable questions.
     """
     parts = _parts(name)
-    questions = [question for split in SPLITS for question in load_questions(parts[0], split, n_questions, seed)]
+    source, revision = source_of(parts[0])
+    there, left_out = splits_of(source), Counter[str]()
+    known = [(split, _hub_split(there, split)) for split in SPLITS if _hub_split(there, split) in there]
+    if not known:
+        raise InputError(f"{source}: has no split train, validation or test, but {', '.join(there)}; rename its files")
+    questions = []
+    for split, hub_split in known:
+        questions += _questions(source, split, hub_split, n_questions, seed, revision, left_out)
     if len(parts) == 1:
         corpus = load_corpus(parts[0])
         if n_passages is not None:
@@ -62,7 +60,7 @@ def hub_dataset(name: str, n_questions: int | None = None, n_passages: int | Non
     else:
         corpus = load_corpus(parts[1], n_passages)
     questions = [replace(q, gold_passages=tuple(id for id in q.gold_passages if id in corpus)) for q in questions]
-    dataset = Dataset(name, corpus, questions)
+    dataset = Dataset(name, corpus, questions, left_out=dict(left_out))
     return replace(dataset, sha256=content_sha256(dataset))
 
 
@@ -78,21 +76,34 @@ def load_questions(
     """
     if split not in SPLITS:
         raise InputError(f"split is {split!r}, it must be one of {', '.join(SPLITS)}")
-    source, revision = _source(source, revision)
-    hub_split = _test_split(source) if split == "test" else "train"
-    schema = _schema(source, hub_split, revision, _QUESTION_SCHEMAS)
-    questions = []
+    source, revision = source_of(source, revision)
+    there = splits_of(source) if split == "test" else ()
+    return _questions(source, split, _hub_split(there, split), n, seed, revision, Counter())
+
+
+def _questions(
+    source: str, split: str, hub_split: str, n: int | None, seed: int, revision: str | None, left_out: Counter[str]
+) -> list[Example]:
+    """What `load_questions` returns; unanswerable questions are counted in `left_out`, a hub's split once."""
+    schema = schema_of(source, hub_split, revision, _QUESTION_SCHEMAS)
+    questions, n_unanswerable = [], 0
     ids: dict[str, str] = {}
-    for where, number, row in _rows(source, hub_split, revision, schema):
+    for where, number, row in rows_of(source, hub_split, revision, schema):
         # NQ-open and WebQuestions name no ids.
         id = {"trivia_qa": row.get("question_id"), "squad": row.get("id")}.get(schema, f"{hub_split}-{number}")
         id = checked_id({"id": id}, "id", where, ids)
-        text = checked_text(row, "question", where)
+        if schema == "squad" and isinstance(row["answers"], dict) and row["answers"].get("text") == []:
+            n_unanswerable += 1
+            continue
+        text = checked_question(row, "question", where)
         answers, gold = _answers(schema, row, where)
         subject = _squad_title(row, where) if gold else ""
         questions.append(question_example(id, text, answers, gold, split=split, subject=subject))
     if not questions:
-        raise InputError(f"{source}: its {hub_split} split holds no question")
+        why = f" with an answer ({n_unanswerable} unanswerable ones)" * (n_unanswerable > 0)
+        raise InputError(f"{source}: its {hub_split} split holds no question{why}")
+    if n_unanswerable and split != "dev":
+        left_out["unanswerable questions left out"] += n_unanswerable
     cut = -(-len(questions) * 9 // 10)
     part = {"train": questions[:cut], "dev": questions[cut:], "test": questions}[split]
     return select(part, n=n, seed=seed) if part else []
@@ -101,22 +112,23 @@ def load_questions(
 def load_corpus(source: str | Path, n: int | None = None, revision: str | None = None) -> dict[str, Passage]:
     """Passage id -> passage: the first `n` (None: all) of a hub id, or of a folder that holds the same files.
 
-    Of SQuAD the contexts of both splits, cut to about 100 words. wiki_dpr is streamed and read no further than `n`;
+    Of SQuAD the contexts of all splits, cut to about 100 words. wiki_dpr is streamed and read no further than `n`;
     its embeddings are not downloaded.
     """
-    source, revision = _source(source, revision)
+    source, revision = source_of(source, revision)
     corpus: dict[str, Passage] = {}
     ids: dict[str, str] = {}
-    schema = _schema(source, "train", revision, _CORPUS_SCHEMAS)
-    for hub_split in ("train", "validation") if schema == "squad" else ("train",):
-        for where, _, row in _rows(source, hub_split, revision, schema):
+    there = splits_of(source)
+    hub_splits = [split for split in ("train", "validation", "test") if split in there] or ["train"]
+    schema = schema_of(source, hub_splits[0], revision, _CORPUS_SCHEMAS)
+    for hub_split in hub_splits if schema == "squad" else hub_splits[:1]:
+        for where, _, row in rows_of(source, hub_split, revision, schema):
             if schema == "squad":
                 for id, (passage, _, _) in _squad_passages(row, where).items():
                     corpus.setdefault(id, passage)
             else:
                 id = checked_id(row, "id", where, ids)
-                title = checked_text(row, "title", where) if row.get("title") else ""
-                corpus[id] = Passage(title, checked_text(row, "text", where))
+                corpus[id] = Passage(*checked_passage(row, where))
             if n is not None and len(corpus) >= n:
                 return dict(list(corpus.items())[:n])
     if not corpus:
@@ -129,7 +141,7 @@ def _squad_passages(row: dict, where: str) -> dict[str, tuple[Passage, int, int]
 
 
 def _squad_title(row: dict, where: str) -> str:
-    return checked_text(row, "title", where).replace("_", " ") if row.get("title") else ""
+    return checked_title(row, "title", where).replace("_", " ")
 
 
 def _answers(schema: str, row: dict, where: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -167,102 +179,8 @@ def _parts(name: str) -> list[str]:
     return [name] if name and Path(name).expanduser().is_dir() else name.split("+", 1)
 
 
-def _test_split(source: str) -> str:
-    """The split of a source that stands in for "test"."""
-    if source in HUB_SETS or not Path(source).is_dir():
-        return HUB_SETS.get(source, {}).get("test", "validation")
-    import datasets
-
-    with _hub_errors(source):
-        splits = datasets.get_dataset_split_names(source)
-    return "test" if "test" in splits and "validation" not in splits else "validation"
-
-
-def _source(name: str | Path, revision: str | None = None) -> tuple[str, str | None]:
-    """(hub id or folder, revision) of "id@revision"."""
-    name = str(name)
-    if Path(name).expanduser().is_dir() or "@" not in name:
-        return str(Path(name).expanduser()) if name not in HUB_SETS else name, revision
-    id, _, pinned = name.partition("@")
-    return id, revision or pinned
-
-
-def _schema(source: str, split: str, revision: str | None, wanted: tuple[str, ...]) -> str:
-    """Which of COLUMNS the rows of `source` follow: known for a hub id, seen in the first row of a folder."""
-    if source in HUB_SETS:
-        schema = HUB_SETS[source]["schema"]
-    elif Path(source).is_dir():
-        with _hub_errors(source):
-            first = next(iter(_open(source, split, revision)), {})
-        # The fullest match first: the columns of NQ-open are among those of the others.
-        by_size = sorted(COLUMNS, key=lambda schema: -len(COLUMNS[schema]))
-        schema = next((schema for schema in by_size if set(COLUMNS[schema]) <= set(first)), None)
-        if schema is None:
-            known = "; ".join(f"{schema}: {', '.join(columns)}" for schema, columns in COLUMNS.items())
-            raise InputError(f"{source}: columns {', '.join(first) or 'none'} are no known schema ({known})")
-    else:
-        raise InputError(f"{source}: neither a folder nor one of the known hub ids, {', '.join(HUB_SETS)}")
-    if schema not in wanted:
-        has = "passages and no questions" if schema == "wiki_dpr" else "questions and no passages"
-        raise InputError(f"{source}: has {has}; name questions and a corpus as questions+corpus")
-    return schema
-
-
-def _rows(source: str, split: str, revision: str | None, schema: str) -> Iterator[tuple[str, int, dict]]:
-    """(where, number, row) of each row of one split, with the columns of `schema` only; read as they are asked for."""
-    with _hub_errors(source):
-        rows = _open(source, split, revision)
-        if rows.column_names is not None:  # unknown before the first row of a JSONL file
-            rows = rows.select_columns([column for column in COLUMNS[schema] if column in rows.column_names])
-        batches = rows.iter(batch_size=1000)
-    number = 0
-    while True:
-        with _hub_errors(source):  # around the library's work alone: a fault of ours is no fault of the hub
-            batch = next(batches, None)
-        if batch is None:
-            return
-        missing = [column for column in COLUMNS[schema] if column not in batch]
-        if missing:
-            raise InputError(f"{source}, {split} row {number}: no column {missing[0]!r}, which {schema} must have")
-        for values in zip(*(batch[column] for column in COLUMNS[schema]), strict=True):
-            yield f"{source}, {split} row {number}", number, dict(zip(COLUMNS[schema], values, strict=True))
-            number += 1
-
-
-def _open(source: str, split: str, revision: str | None):
-    """The rows of one split. Code that a repository holds is never run."""
-    import datasets
-
-    if source not in HUB_SETS:
-        return datasets.load_dataset(source, split=split, streaming=True)  # streaming: leaves no copy in a cache
-    config = HUB_SETS[source]["config"]
-    if HUB_SETS[source]["schema"] == "wiki_dpr":
-        files = f"hf://datasets/{source}@{revision or 'main'}/{config}"
-        return datasets.load_dataset("parquet", data_files=files, split="train", streaming=True)
-    return datasets.load_dataset(source, config, split=split, revision=revision)
-
-
-@contextmanager
-def _hub_errors(source: str) -> Iterator[None]:
-    """Turns what the libraries raise, several lines of retries and a class that varies by release, into one line."""
-    import datasets  # noqa: F401  (imported later, it would set the levels back)
-
-    loggers = [logging.getLogger(name) for name in ("datasets", "huggingface_hub")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        if source in HUB_SETS:
-            raise InputError(
-                f"cannot reach the hub for {source} ({reason}): download it on a machine that can and set HF_HOME to "
-                "that cache, or name a local folder"
-            ) from error
-        raise InputError(
-            f"{source}: cannot be read ({reason}); it must hold corpus.jsonl and queries.jsonl, or a hub set's files"
-        ) from error
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+def _hub_split(there: Sequence[str], split: str) -> str:
+    """The split of a source that stands in for "train", "dev" or "test", of those that are there."""
+    if split != "test":
+        return "train"
+    return "test" if "test" in there and "validation" not in there else "validation"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from nbutils import cache, paths
 from nbutils.data import hub
-from nbutils.data.folder import DIGEST, read_folder, write_dataset
+from nbutils.data.folder import DIGEST, is_data_folder, read_folder, write_dataset
 from nbutils.data.schema import Dataset
 from nbutils.errors import InputError
 from nbutils.files import sha256_file
@@ -39,7 +39,7 @@ def load_dataset(
     if name == "factbook":
         return _load_factbook(n_countries)
     folder = Path(name).expanduser()
-    if folder.is_dir() and any((folder / file).exists() for file in ("corpus.jsonl", "queries.jsonl")):
+    if is_data_folder(folder):
         return read_folder(folder)
     if not hub.is_known(name):
         raise InputError(

@@ -1,6 +1,7 @@
 """Texts cut into passages, and the passages of a text that hold an answer."""
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 
 from nbutils.data.schema import Passage
@@ -47,24 +48,32 @@ def split_text(text: str, max_words: int = 100) -> list[tuple[int, int]]:
 
 @lru_cache(maxsize=8)  # the questions on one text follow one another
 def cut_passages(title: str, text: str, max_words: int) -> dict[str, tuple[Passage, int, int]]:
-    """Passage id -> (passage, its start and end in `text`), in order."""
+    """Passage id -> (passage, its start and end in `text`), in order. The id is a digest of title and text."""
     spans = [(text[start:end], start, end) for start, end in split_text(text, max_words)]
-    return {sha256_text(piece)[:16]: (Passage(title, piece), start, end) for piece, start, end in spans}
+    return {sha256_text(title, piece)[:16]: (Passage(title, piece), start, end) for piece, start, end in spans}
 
 
 def gold_pieces(
-    pieces: dict[str, tuple[Passage, int, int]], text: str, answers: list[tuple[str, int | None]]
+    pieces: dict[str, tuple[Passage, int, int]],
+    text: str,
+    answers: Sequence[tuple[str, int | None]],
+    else_all: bool = True,
 ) -> list[str]:
     """Ids of the pieces that hold an answer: where its given start is right, there; else wherever its words occur.
 
-    All of them when no piece does: the answer is in the text in other words, and that is all that is known.
+    With `else_all` all of them when no piece does: the text answers in other words, and that is all that is known.
     """
     spans = [(start, start + len(a)) for a, start in answers if start is not None and text.startswith(a, start)]
-    gold = [id for id, (_, first, end) in pieces.items() if any(a < end and first < b for a, b in spans)]
+    gold = overlapping(pieces, spans)
     if not gold:
         words = pattern_of_any(answer for answer, _ in answers)
         gold = [id for id, (passage, _, _) in pieces.items() if words.search(passage.text)]
-    return gold or list(pieces)
+    return gold or (list(pieces) if else_all else [])
+
+
+def overlapping(pieces: dict[str, tuple[Passage, int, int]], spans: Sequence[tuple[int, int]]) -> list[str]:
+    """Ids of the pieces that share a character with one of the (start, end) of the text."""
+    return [id for id, (_, first, end) in pieces.items() if any(a < end and first < b for a, b in spans)]
 
 
 def unique(values: list[str]) -> tuple[str, ...]:

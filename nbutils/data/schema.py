@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from itertools import islice
 from operator import attrgetter
 
@@ -44,6 +44,7 @@ class Dataset:
     corpus: dict[str, Passage]
     examples: list[Example]  # a folder holds questions, then claims, then clues
     sha256: str = ""
+    left_out: dict[str, int] = field(default_factory=dict, compare=False)  # what its source holds besides, counted
 
 
 def content_sha256(dataset: Dataset) -> str:

@@ -118,8 +118,9 @@ def statement_examples(
             words = sentence.split()
             if min_words <= len(words) <= max_words:
                 some = np.sort(rng.permutation(len(words))[: max(1, round(kept * len(words)))])
-                query = f"{passage.title}: {' '.join(words[i] for i in some)}"
-                answers = (f"{passage.title}: {' '.join(words)}",)
+                title = f"{passage.title}: " if passage.title else ""
+                query = title + " ".join(words[i] for i in some)
+                answers = (title + " ".join(words),)
                 made.append(
                     Example(
                         f"{id_}-statement-{number}",

@@ -15,9 +15,7 @@ def build_prompt(question: str | None, passage: Passage | None = None, examples:
     The texts are `nbutils/prompts/{background,example,question}.txt`. Examples show their first answer. Without a
     question (None) the prompt asks for a statement, by `prompts/statement.txt`.
     """
-    background = (
-        "" if passage is None else _filled_template("background", {"title": passage.title, "text": passage.text})
-    )
+    background = "" if passage is None else _background(passage)
     shots = [_filled_template("example", {"question": shot.question, "answer": shot.answers[0]}) for shot in examples]
     ending = (
         _filled_template("statement", {}) if question is None else _filled_template("question", {"question": question})
@@ -25,8 +23,20 @@ def build_prompt(question: str | None, passage: Passage | None = None, examples:
     return background + "".join(shots) + ending
 
 
+def _background(passage: Passage) -> str:
+    """The passage by its template; without a title, or without a text, nothing stands between the two."""
+    template = _template("background")
+    if not (passage.title and passage.text):
+        template = template.replace("{title}. {text}", "{title}{text}")
+    return template.format_map({"title": passage.title, "text": passage.text})
+
+
 def _filled_template(name: str, fields: dict[str, str]) -> str:
-    return (PROMPTS / f"{name}.txt").read_text(encoding="utf-8").format_map(fields)
+    return _template(name).format_map(fields)
+
+
+def _template(name: str) -> str:
+    return (PROMPTS / f"{name}.txt").read_text(encoding="utf-8")
 
 
 def passage_prompts(

@@ -3,12 +3,12 @@
 import functools
 import re
 import string
+import tempfile
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from nbutils import paths
 from nbutils.errors import InputError
 
 ANSWER_METRICS = ("exact_match", "token_f1", "rouge_l", "bleu_1")
@@ -89,7 +89,9 @@ def distinct_ngram_scores(texts: Sequence[str], n: int = 3) -> np.ndarray:
 @functools.cache
 def _evaluate_module(name: str) -> Any:
     # The first `import evaluate` of a process costs seconds (it imports torch); loading a module then takes 20 ms.
-    import evaluate
+    from evaluate.loading import import_main_class
 
-    # In memory: without it every call writes, locks and deletes a file below the home directory.
-    return evaluate.load(str(paths.METRICS / name), keep_in_memory=True)
+    # Not by `evaluate.load`: that copies modules into the home directory first, which may not be writable.
+    module = import_main_class(f"nbutils.metrics.modules.{name}.{name}")
+    with tempfile.TemporaryDirectory() as scratch:  # it makes folders, into which nothing goes: scores stay in memory
+        return module(keep_in_memory=True, cache_dir=scratch)

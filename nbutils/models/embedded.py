@@ -5,7 +5,7 @@ from importlib import import_module
 from importlib.resources import files as package_files
 from pathlib import Path
 
-from nbutils import paths
+from nbutils import cache, paths
 from nbutils.errors import InputError
 from nbutils.files import atomic_path, exclusive, sha256_file
 from nbutils.models.runtime import quiet_transformers
@@ -46,11 +46,12 @@ def gemma_folder() -> Path:
     folder = paths.CACHE / "models" / f"{GEMMA}-{GEMMA_SHA256[:12]}"
     stamp = folder / "sha256.json"
     if not stamp.is_file():
+        cache.require_writable(folder.parent)
         with exclusive(folder.parent / f".{folder.name}.lock"):  # notebooks run side by side: the second waits
             if not stamp.is_file():
                 _convert_and_stamp(folder, stamp.name)
     expected = json.loads(stamp.read_text())["model.safetensors"]
-    require_sha256(folder / "model.safetensors", expected, f"delete data/cache/models/{folder.name} and run again")
+    require_sha256(folder / "model.safetensors", expected, f"delete {folder} and run again")
     return folder
 
 

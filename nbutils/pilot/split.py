@@ -15,11 +15,12 @@ def split_questions(
 ) -> tuple[list[Example], list[Example], list[str]]:
     """Test questions, training questions, and what to know of them.
 
-    The data's own splits "test" and "train" are kept where both have enough; otherwise all questions are shuffled by
-    `seed`, and half of them are for training. Questions that share a passage or a text go to one side, since a model
-    that has learned one wording has seen the answer to the other. That the halves, or the data's own splits, share a
-    subject or a question nevertheless is one of the things to know: in a collection about one subject it cannot be
-    otherwise. Raises InputError for fewer than `MIN_QUESTIONS`.
+    The data's own splits "test" and "train" are kept where both have enough; where the test questions are too few,
+    those of the split "dev" stand in. Otherwise the questions of test and train are shuffled by `seed`, and half of
+    them are for training; those of dev are never trained on. Questions that share a passage or a text go to one side,
+    since a model that has learned one wording has seen the answer to the other. That the halves, or the data's own
+    splits, share a subject or a question nevertheless is one of the things to know: in a collection about one subject
+    it cannot be otherwise. Raises InputError for fewer than `MIN_QUESTIONS`.
     """
     short = short_answer(examples, indirect=True)
     if len(short) < MIN_QUESTIONS:
@@ -28,14 +29,29 @@ def split_questions(
             "train on; with fewer than about 100 it will say that it cannot tell"
         )
     rng, least = np.random.default_rng(seed), MIN_QUESTIONS // 2
-    splits = {name: [q for q in short if q.split == name] for name in ("test", "train")}
-    notes = []
+    of = {name: [q for q in short if q.split == name] for name in ("test", "dev", "train")}
+    dev = f"{len(of['dev'])} dev, " if of["dev"] else ""
+    counts = f"{len(of['test'])} test, {dev}{len(of['train'])} training"
+    splits, notes = {name: of[name] for name in ("test", "train")}, []
     if min(map(len, splits.values())) < least:
-        splits, together = _draw_halves(short, rng)
-        counts = f"{sum(q.split == 'test' for q in short)} test, {sum(q.split == 'train' for q in short)} training"
-        notes.append(f"The data name too few questions of one kind ({counts}): half of all, drawn, were trained on.")
-        if not together:
-            notes.append("Questions of one passage were trained on and tested: fine-tuning may have seen the answers.")
+        if min(len(of["dev"]), len(of["train"])) >= least:
+            splits["test"] = of["dev"]
+            notes.append(f"The data name too few test questions ({counts}): those of the split dev were tested.")
+        elif len(of["test"]) + len(of["train"]) >= MIN_QUESTIONS:
+            splits, together = _draw_halves([q for q in short if q.split != "dev"], rng)
+            left = "; those of dev were left out" if of["dev"] else ""
+            notes.append(
+                f"The data name too few questions of one kind ({counts}): half of all, drawn, were trained on{left}."
+            )
+            if not together:
+                notes.append(
+                    "Questions of one passage were trained on and tested: fine-tuning may have seen the answers."
+                )
+        else:
+            raise InputError(
+                f"{counts} questions: a pilot never trains on the split dev, and test and train have fewer than "
+                f"{MIN_QUESTIONS} together; move some to train"
+            )
     try:
         require_held_out(splits["train"], splits["test"])
     except InputError as error:

@@ -7,7 +7,7 @@ import importlib
 import pkgutil
 from dataclasses import fields, is_dataclass, replace
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 from nbutils import paths
 from nbutils.errors import InputError
@@ -35,8 +35,9 @@ def load_preset(notebook: str, scale: str, parameters: dict[str, Any]) -> Any:
 
     A parameter has the name of a field, or one to which the file's `PARAMETERS` gives one or more fields, of a group
     by a dot: {"train_steps": ("joint.n_steps",)}.
-    Raises InputError for an unknown notebook, scale or parameter, for a count below 1, for training that would end
-    before its learning rate has warmed up, and for what the preset's own dataclass refuses.
+    Raises InputError for an unknown notebook, scale or parameter, for a value of another type than the field's, for a
+    count below 1, for training that would end before its learning rate has warmed up, and for what the preset's own
+    dataclass refuses.
     """
     found = _modules()
     module = found.get(notebook) or found.get(notebook[3:])  # by the slug alone where the notebooks are not at hand
@@ -51,6 +52,9 @@ def load_preset(notebook: str, scale: str, parameters: dict[str, Any]) -> Any:
     for name, value in given.items():
         if name not in fields_of:
             raise InputError(f"preset of {notebook} has no {name!r}: known are {', '.join(fields_of)}")
+        for path in fields_of[name]:
+            group, _, field = path.rpartition(".")
+            _check_type(name, value, get_type_hints(type(getattr(preset, group) if group else preset))[field])
         values = value if isinstance(value, tuple) else (value,)
         if is_count(name) and (not values or min(values) < 1):
             raise InputError(f"{name} = {value}: give at least 1")
@@ -67,6 +71,24 @@ def load_preset(notebook: str, scale: str, parameters: dict[str, Any]) -> Any:
             if field == "n_steps" and value <= warmup_steps:
                 raise InputError(f"{name} = {value}: give more than the {warmup_steps} steps of the warm-up")
     return replace(preset, **chosen)
+
+
+def _check_type(name: str, value: Any, wanted: Any) -> None:
+    """The runner gives values their types; plain papermill guesses them: 007 is the number 7, and 1e5 a float."""
+    if _is_of(value, wanted):
+        return
+    kind = wanted.__name__ if type(wanted) is type else str(wanted)
+    advice = "papermill reads text that looks like a number as one: give it by -r in place of -p"
+    advice = advice if _is_of("", wanted) else "write all digits of a whole number, without point or e"
+    raise InputError(f"{name} = {value!r} is of type {type(value).__name__}, not {kind}; {advice}")
+
+
+def _is_of(value: Any, wanted: Any) -> bool:
+    if get_origin(wanted) is tuple:
+        return isinstance(value, tuple) and all(_is_of(item, get_args(wanted)[0]) for item in value)
+    if get_args(wanted):  # int | None
+        return any(_is_of(value, kind) for kind in get_args(wanted))
+    return type(value) is wanted or (wanted is float and type(value) is int)
 
 
 def parameter_names(notebook: str, scale: str) -> set[str]:

@@ -16,7 +16,7 @@ from nbutils.data import Dataset, Passage, questions
 from nbutils.errors import InputError
 from nbutils.presets import SCALES
 from nbutils.record import answer_files, answers, claim_files, claims, entries, locks, origin, provenance, storage
-from nbutils.record.values import checked_number, error_prefix, plain
+from nbutils.record.values import checked_number, checked_seed, error_prefix, plain
 
 
 class Record:
@@ -25,7 +25,8 @@ class Record:
     `notebook` is the file's name without .ipynb; `parameters` are the notebook's, as given (None = the preset's value;
     out_dir is left out, as it is no part of the result); `preset` is the resolved preset, a dataclass or a dict.
     The folder is `<out_dir or figures/>/<scale>/<notebook>/`. `record["metrics"]` reads a section of the content.
-    Raises InputError for an unknown scale and when the notebook is not in notebooks/.
+    Raises InputError for an unknown scale, a seed or draw that is no whole number from 0, an out_dir that is no path,
+    and when the notebook is not in notebooks/.
     """
 
     def __init__(
@@ -39,6 +40,10 @@ class Record:
     ) -> None:
         if scale not in SCALES:
             raise InputError(f"no scale {scale!r}: use one of {', '.join(SCALES)}")
+        seed, draw = checked_seed("seed", seed), parameters.get("draw")
+        draw = None if draw is None else checked_seed("draw", draw)
+        if not isinstance(out_dir, str | Path | None):
+            raise InputError(f"out_dir = {out_dir!r} is no path; by plain papermill give it by -r in place of -p")
         preset = asdict(preset) if is_dataclass(preset) else preset
         kept = {name: value for name, value in parameters.items() if name != "out_dir"}
         self.folder = paths.results_dir(notebook, scale, out_dir)
@@ -49,8 +54,8 @@ class Record:
             "format": storage.FORMAT,
             "notebook": notebook,
             "scale": scale,
-            "seed": plain("seed", seed),
-            "draw": plain("draw", kept.get("draw")),  # of the test questions, where it is not that of the seed
+            "seed": seed,
+            "draw": draw,  # of the test questions, where it is not that of the seed
             "parameters": plain("parameters", kept),
             "preset": plain("preset", dict(preset)),
             "data": {},

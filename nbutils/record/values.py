@@ -67,6 +67,14 @@ def checked_number(where: str, value: Any) -> float:
     return value
 
 
+def checked_seed(name: str, value: Any) -> int:
+    """A whole number from 0, as Python's int. Raises InputError for what is none, as 1e5 is none by plain papermill."""
+    value = value.item() if hasattr(value, "item") else value
+    if type(value) is not int or value < 0:
+        raise InputError(f"{name} = {value!r}: give a whole number of at least 0, without point or e")
+    return value
+
+
 def plain(where: str, value: Any) -> Any:
     """`value` as JSON will give it back: tuples as lists, NumPy numbers as Python's."""
     if isinstance(value, Mapping):

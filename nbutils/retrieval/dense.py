@@ -32,8 +32,11 @@ class DenseIndex:
 
 
 def passage_text(passage: Passage, separator: str = Encoder.title_separator) -> str:
-    """What a model reads of a passage: the title counts, since a passage rarely names its own document."""
-    return f"{passage.title}{separator}{passage.text}"
+    """What a model reads of a passage: the title counts, since a passage rarely names its own document.
+
+    The separator stands between two texts only: not before a text without a title, nor after a title alone.
+    """
+    return separator.join(filter(None, (passage.title, passage.text)))
 
 
 def build_dense(

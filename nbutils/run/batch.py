@@ -14,6 +14,7 @@ from nbutils.errors import InputError
 from nbutils.run.failures import NotebookFailed
 from nbutils.run.freshness import why_stale
 from nbutils.run.job import TIMEOUT_S, Progress
+from nbutils.run.kernel import check_kernel
 from nbutils.run.one import run_notebook
 from nbutils.run.parameters import resolve_parameters
 
@@ -43,7 +44,8 @@ def run_notebooks(
 
     `jobs` notebooks run side by side, each kernel with its share of the cores. SIGINT, SIGTERM and SIGHUP interrupt the
     kernels and start no further notebook; call this from the main thread. `resume` skips the notebooks whose results
-    are fresh. Raises InputError, before any kernel starts, when a parameter is wrong for one of the notebooks.
+    are fresh. Raises InputError, before any kernel starts, when a parameter or the kernel is wrong for one of the
+    notebooks.
     """
     notebooks = list(notebooks)
     if jobs < 1:
@@ -52,6 +54,7 @@ def run_notebooks(
         raise InputError(f"--timeout must be more than 0 seconds, not {timeout_s:g}")
     for path in notebooks:
         resolve_parameters(path, scale, parameters)
+        check_kernel(path)
     # One notebook has the machine to itself; a caller's own OMP_NUM_THREADS then holds.
     threads = None if jobs == 1 else max(1, _n_cores() // jobs)
     stop = threading.Event()

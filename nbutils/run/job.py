@@ -20,8 +20,9 @@ from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
-from nbutils import paths
+from nbutils.run.environment import child_environment
 from nbutils.run.failures import DISK_FULL, NotebookFailed
+from nbutils.run.kernel import kernel_specs
 from nbutils.run.notebook import escape_braces, is_own_code, read_cells
 
 TIMEOUT_S = 4 * 3600.0  # the budget of a notebook at scale `gpu`
@@ -53,7 +54,7 @@ def run_child(
             stdout=subprocess.PIPE,
             stderr=log,
             cwd=Path(job["notebook"]).parent,
-            env=_child_environment(threads),
+            env=child_environment(job["scratch"], threads),
             text=True,
             start_new_session=True,  # Ctrl-C in a terminal reaches us alone, and we pass it on in order
         )
@@ -66,18 +67,6 @@ def run_child(
             return
         log.seek(0)
         raise NotebookFailed(_failure_message(slug, last, why, log.read().strip()))
-
-
-def _child_environment(threads: int | None) -> dict[str, str]:
-    """The caller's environment with this package importable, thread counts set and progress bars off."""
-    environment = {**os.environ, "TQDM_DISABLE": "1"}
-    # The child and the kernel run elsewhere: relative entries would no longer mean the same folders.
-    inherited = [str(Path(entry).resolve()) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
-    environment["PYTHONPATH"] = os.pathsep.join([str(paths.ROOT), *inherited])
-    if threads is not None:
-        for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"):
-            environment[name] = str(threads)
-    return environment
 
 
 def _watch(
@@ -236,7 +225,9 @@ def execute_job() -> None:
 
     def execute(attempt: int) -> None:
         state.manager = AsyncKernelManager(
-            kernel_name=job["kernel"], connection_file=str(Path(job["scratch"]) / f"kernel-{attempt}.json")
+            kernel_name=job["kernel"],
+            kernel_spec_manager=kernel_specs(job["kernel"]),
+            connection_file=str(Path(job["scratch"]) / f"kernel-{attempt}.json"),
         )
         papermill.execute_notebook(
             escape_braces(job["notebook"]),
@@ -279,7 +270,8 @@ def execute_job() -> None:
         state.finished = True
         provisioner = state.manager and state.manager.provisioner
         if state.manager and state.manager.has_kernel:
-            run_sync(state.manager.shutdown_kernel)(now=state.stopping)
+            # One that never answered is not asked to end: its sockets are closed already.
+            run_sync(state.manager.shutdown_kernel)(now=state.stopping or not state.ready)
         if provisioner and provisioner.pgid:  # what the notebook started and left behind
             with suppress(ProcessLookupError):
                 os.killpg(provisioner.pgid, signal.SIGKILL)

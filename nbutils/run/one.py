@@ -11,9 +11,10 @@ from nbutils.files import atomic_path, sha256_file
 from nbutils.run.failures import DISK_FULL, NotebookFailed
 from nbutils.run.freshness import freshness_key
 from nbutils.run.job import TIMEOUT_S, Progress, run_child
+from nbutils.run.kernel import check_kernel
 from nbutils.run.notebook import display_path, kernel_name
 from nbutils.run.parameters import are_defaults, resolve_parameters
-from nbutils.run.results import keep_failed, publish, read_executed, refuse_private_paths, strip
+from nbutils.run.results import keep_failed, private_folders, publish, read_executed, refuse_private_paths, strip
 
 
 def run_notebook(
@@ -32,12 +33,14 @@ def run_notebook(
     which replaces the notebook itself, without anything papermill added. `threads` limits the kernel's OpenMP and MKL
     threads; `stop`, once set, ends the run.
 
-    Raises InputError before any kernel starts when a parameter is wrong, and NotebookFailed when the notebook does not
-    finish: earlier results are then as they were, and the part that ran is `<results>/<slug>.failed.ipynb`.
+    Raises InputError before any kernel starts when a parameter or the kernel is wrong, and NotebookFailed when the
+    notebook does not finish: earlier results are then as they were, and the part that ran is
+    `<results>/<slug>.failed.ipynb`.
     """
     path = Path(path).resolve()
     slug = path.stem
     given = resolve_parameters(path, scale, parameters)
+    check_kernel(path)
     root = Path(out_dir or paths.FIGURES).resolve()
     results = paths.results_dir(slug, scale, root)
     key = freshness_key(path, scale, parameters)
@@ -46,7 +49,8 @@ def run_notebook(
         root.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{slug}.", dir=root))
     except OSError as error:
-        raise NotebookFailed(f"{slug}: cannot write to {display_path(root)}: {error.strerror}") from error
+        message = f"{slug}: cannot write to {display_path(root)}: {error.strerror}; name another folder by -o"
+        raise NotebookFailed(message) from error
     try:
         executed = scratch / f"{slug}.ipynb"
         job = {
@@ -61,7 +65,7 @@ def run_notebook(
             notebook = read_executed(executed, scratch, scale)
             if out_dir is None and are_defaults(path, given):
                 text = strip(notebook, keep_injected=False)
-                refuse_private_paths(slug, text, [scratch.name, f"{paths.ROOT}/", f"{Path.home()}/"])
+                refuse_private_paths(slug, text, [scratch.name, *private_folders()])
                 if sha256_file(path) != before:
                     raise NotebookFailed(f"{slug}: was changed while it ran, so {path.name} is not overwritten")
                 with atomic_path(path) as temporary:

@@ -16,6 +16,7 @@ from nbutils.errors import InputError
 from nbutils.run.notebook import escape_braces, kernel_name, read_cells
 
 RUNNER_PARAMETERS = ("scale", "out_dir")
+NONE = "None"  # as `-p name=None` gives it, and as `list` shows it
 
 
 def notebook_parameters(path: Path) -> dict[str, dict]:
@@ -93,6 +94,7 @@ def are_defaults(path: Path, values: Mapping[str, object]) -> bool:
 def check_parameters(path: Path, given: Mapping[str, object]) -> dict[str, object]:
     """The given values with their types, text parsed by the notebook's annotations ("007" stays text for a str).
 
+    The text "None" is None, which stands for the preset's value: for parameters whose default is None, and no others.
     Raises InputError for an unknown name, a wrong type, or a value out of range.
     """
     known = notebook_parameters(path)
@@ -109,8 +111,13 @@ def check_parameters(path: Path, given: Mapping[str, object]) -> dict[str, objec
 def _checked(where: str, name: str, value: object, parameter: dict) -> object:
     """`value` as the parameter's type and inside its range."""
     kind = parameter["type"]
-    if value is None and parameter["default"] is None:
-        return None
+    if value is None or value == NONE:
+        if parameter["default"] is None:
+            return None
+        raise InputError(
+            f"{where}: parameter {name!r} cannot be None: its default is {parameter['default']!r}, not the preset's; "
+            f"leave it out, or give one of type {kind}"
+        )
     typed: object = None
     if isinstance(value, str):
         typed = _parse(value, kind)

@@ -12,7 +12,8 @@ from nbutils.run.notebook import display_path, is_own_code
 
 
 def read_executed(executed: Path, scratch: Path, scale: str) -> object:
-    """The executed notebook (nbformat's node), when every code cell ran and there is a record in `scratch`.
+    """The executed notebook (nbformat's node), when every code cell ran, there is a record in `scratch`, and the
+    notebook shows an image for each figure in it.
 
     Raises NotebookFailed otherwise.
     """
@@ -23,9 +24,21 @@ def read_executed(executed: Path, scratch: Path, scale: str) -> object:
     for number, cell in enumerate((cell for cell in notebook.cells if is_own_code(cell)), start=1):
         if cell.source.strip() and cell.execution_count is None:
             raise NotebookFailed(f"{slug}: ended early, cell {number} did not run (does a cell before it exit?)")
-    if not (paths.results_dir(slug, scale, scratch) / "record.json").exists():
+    record = paths.results_dir(slug, scale, scratch) / "record.json"
+    if not record.exists():
         raise NotebookFailed(f"{slug}: wrote no {scale}/{slug}/record.json into out_dir (record.save() is missing?)")
+    figures = json.loads(record.read_text(encoding="utf-8")).get("figures", {})
+    shown = sum(_shows_image(output) for cell in notebook.cells for output in cell.get("outputs", []))
+    if shown < len(figures):
+        raise NotebookFailed(
+            f"{slug}: its record has {len(figures)} figures ({', '.join(figures)}), and it shows {shown} images: is "
+            "one closed before its cell ends, or is matplotlib's backend not the inline one?"
+        )
     return notebook
+
+
+def _shows_image(output: dict) -> bool:
+    return any(kind.startswith("image/") for kind in output.get("data", {}))
 
 
 def strip(notebook: object, keep_injected: bool) -> str:
@@ -72,6 +85,15 @@ def refuse_private_paths(slug: str, text: str, private: Iterable[str]) -> None:
         if part in text:
             at = text[: text.index(part)].count('"cell_type"')
             raise NotebookFailed(f"{slug}: cell {at} (of all cells) shows the path {part!r}; print names only")
+
+
+def private_folders() -> list[str]:
+    """The folders of this machine that no notebook may show, each with a slash at its end.
+
+    A user without an entry in the system's list has no home, or "/", which is a part of every address.
+    """
+    folders = [str(paths.ROOT), str(paths.CACHE), os.path.expanduser("~")]
+    return [f"{folder}/" for folder in folders if os.path.isabs(folder) and folder != "/"]
 
 
 def publish(slug: str, scratch: Path, scale: str, results: Path, key: dict, text: str | None) -> None:

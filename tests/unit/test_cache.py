@@ -5,12 +5,13 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from nbutils import __main__ as cli
-from nbutils import cache
+from nbutils import cache, paths
 from nbutils.errors import InputError
 from nbutils.files import write_text
 
@@ -147,6 +148,62 @@ def test_arrays_of_objects_are_neither_written_nor_read(cache_folder):
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / "planted.npy", np.array([{}], dtype=object), allow_pickle=True)
     assert same(cache.array("kind", "planted", lambda: ARRAY), ARRAY)
+
+
+# Where it lies
+
+
+NOWHERE = [Path("/proc/none/cache"), "a file"]  # permissions bind no superuser
+
+
+@every_kind
+@pytest.mark.parametrize("place", NOWHERE, ids=["no folder can be made", "a file"])
+def test_what_cannot_be_kept_is_not_computed(kept, value, name, place, monkeypatch, tmp_path):
+    place = tmp_path / "file" if place == "a file" else place
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(paths, "CACHE", place)
+    with pytest.raises(
+        InputError, match=rf"the cache {place} cannot be written \(.*\): set .* NBUTILS_CACHE"
+    ) as caught:
+        kept("kind", "key", never)
+    assert "\n" not in str(caught.value)
+    with cache.off():
+        assert same(kept("kind", "key", lambda: value), value)
+
+
+@every_kind
+def test_what_is_kept_is_read_where_nothing_can_be_written(kept, value, name, monkeypatch):
+    kept("kind", "key", lambda: value)
+    monkeypatch.setattr(cache, "require_writable", never)
+    assert same(kept("kind", "key", never), value)
+
+
+def test_a_full_disk_is_no_wrong_input(monkeypatch):
+    def full_disk(*arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        cache.json_list("kind", "key", never)
+
+
+@pytest.mark.parametrize(
+    ("variable", "folder"),
+    [
+        ("/kept/elsewhere", Path("/kept/elsewhere")),
+        ("kept", paths.ROOT / "kept"),  # wherever the process runs: a kernel runs in notebooks/
+        ("~/kept", Path("/home/ada/kept")),
+        ("", paths.ROOT / "data" / "cache"),
+        (None, paths.ROOT / "data" / "cache"),
+    ],
+)
+def test_a_variable_moves_the_cache(variable, folder, tmp_path):
+    environment = {name: value for name, value in os.environ.items() if name != "NBUTILS_CACHE"}
+    environment |= {"HOME": "/home/ada", "PYTHONPATH": str(paths.ROOT)}
+    environment |= {} if variable is None else {"NBUTILS_CACHE": variable}
+    command = [sys.executable, "-c", "from nbutils import paths; print(paths.CACHE)"]
+    found = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert found == f"{folder}\n"
 
 
 # Keys

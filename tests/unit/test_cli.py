@@ -3,10 +3,12 @@
 import errno
 import io
 import json
+import os
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -91,16 +93,17 @@ def test_help_is_quick_and_needs_no_heavy_library():
 def test_options_reach_the_runner(call, notebooks, ends, rendered, project, monkeypatch):
     options = ends("done")
     (project.root / "mine").mkdir()
+    (project.root / "None").mkdir()
     monkeypatch.chdir(project.root)
     status, _, _ = call(
         "run", "01", "--scale", "smoke", "--jobs", 2, "--timeout", 60, "--resume", "-o", "out",
         "-p", "name=a=b", "-p", "seed=3", "-p", "pooling=./mine", "-p", "x=mine", "-p", "dataset=mine",
-        "-p", "generator=~",
+        "-p", "generator=~", "-p", "encoder=None",
     )  # fmt: skip
     assert status == 0
     assert options["notebooks"] == [notebooks[1]]
     given = {"name": "a=b", "seed": "3", "pooling": str(project.root / "mine"), "x": "mine"}
-    given |= {"dataset": str(project.root / "mine"), "generator": str(Path.home().resolve())}
+    given |= {"dataset": str(project.root / "mine"), "generator": str(Path.home().resolve()), "encoder": "None"}
     expected = dict(scale="smoke", jobs=2, timeout_s=60, resume=True, out_dir="out", parameters=given)
     assert {name: options[name] for name in expected} == expected
     assert rendered == []  # the report shows figures/, not a folder of one's own
@@ -165,6 +168,7 @@ def test_a_signal_ends_with_its_own_status(call, notebooks, ends, rendered, sign
         (["run", "-p", "n_doc=3"], "error: 00_demo.ipynb has no parameter 'n_doc'; did you mean 'n_docs'?"),
         (["run", "-p", "seed"], "error: -p 'seed' is not NAME=VALUE"),
         (["run", "-p", "dataset=my_dta/"], "error: -p dataset=my_dta/: there is no folder my_dta"),
+        (["run", "-p", "n_docs=None"], "error: 00_demo.ipynb: parameter 'n_docs' cannot be None: its default is 3"),
         (["run", "-o", ""], "error: -o is empty: name a folder, or leave it out"),
         (["run", "-p", "seed=1", "-p", "seed=2"], "error: -p seed is given twice"),
         (["run", "-p", "scale=tiny"], "error: 'scale' is not given as a parameter; use --scale"),
@@ -216,19 +220,32 @@ def test_list_shows_titles_parameters_and_verdicts(call, notebooks, project):
     assert sum("verdicts" in line for line in lines) == 1  # 01_other has not run
 
 
+def test_a_backend_that_is_unknown_does_not_end_the_pilot(call, project, monkeypatch):
+    def make_page(*arguments):
+        import matplotlib.figure
+
+        return matplotlib.figure.Figure() and SimpleNamespace(headline="RAG")
+
+    monkeypatch.setenv("MPLBACKEND", "nonsense")
+    monkeypatch.setattr("nbutils.pilot.make_page", make_page)
+    status, out, err = call("pilot", "--data", project.root)
+    assert (status, out, err) == (0, "pilot.html: RAG\n", "")
+    assert "MPLBACKEND" not in os.environ
+
+
 def test_data_import_then_show(call, project):
     record = {"question": "Who?", "answers": ["Ada"], "passage": {"title": "T", "text": "Ada wrote it."}}
     mine = project.root / "mine"
     calls = []
 
-    def import_file(path, out_folder, split):
-        calls.append((path, out_folder, split))
+    def import_file(path, out_folder, split, bad):
+        calls.append((path, out_folder, split, bad))
         return {"passages": 1, "questions": 2}
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("nbutils.data.import_file", import_file)
         status, out, _ = call("data", "import", "squad.json", mine, "--split", "dev")
-    assert calls == [(Path("squad.json"), mine, "dev")]
+    assert calls == [(Path("squad.json"), mine, "dev", None)]
     assert (status, out) == (0, f"{mine}: passages 1, questions 2\n")
 
     mine.mkdir()
@@ -240,7 +257,8 @@ def test_data_import_then_show(call, project):
     (mine / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq\tp\t1\n", encoding="utf-8")
     status, out, err = call("data", "show", mine)
     assert status == 0, err
-    assert "1 passages, 0 claims, 0 clues" in out and "1 questions  open, test" in out
+    assert "1 passages, 0 claims, 0 clues" in out and "1 questions  open, test; 1 name gold" in out
+    assert out.splitlines()[-1] == "1 of 1 questions name gold passages"
 
 
 def test_a_bad_file_to_import_is_an_input_error(call, project):

@@ -17,6 +17,7 @@ from nbutils import data, paths
 from nbutils.data import (
     Dataset,
     Passage,
+    documents,
     hub_dataset,
     import_file,
     import_jsonl,
@@ -28,7 +29,6 @@ from nbutils.data import (
     split_text,
     write_folder,
 )
-from nbutils.data import importers as importers_module
 from nbutils.errors import InputError
 
 # --- splitting --------------------------------------------------------------------------------------------------------
@@ -130,13 +130,13 @@ def test_import_squad(tmp_path, indent):
     counts = import_file(path, tmp_path / "out")
     assert counts == {
         "questions": 4,
-        "passages": 3,
+        "passages": 4,
         "unanswerable questions left out": 1,
-        "duplicate passages merged": 1,
+        "duplicate passages merged": 0,  # one text under two titles is two passages
     }
     dataset = read_folder(tmp_path / "out")
-    assert [p.text for p in dataset.corpus.values()] == [LIMA, "A passage that nobody asks about.", CHAD]
-    assert [p.title for p in dataset.corpus.values()] == ["South America", "South America", "Chad"]
+    assert [p.text for p in dataset.corpus.values()] == [LIMA, "A passage that nobody asks about.", CHAD, LIMA]
+    assert [p.title for p in dataset.corpus.values()] == ["South America", "South America", "Chad", "Chad"]
     assert {q.id: (q.answers, dataset.corpus[q.gold_passages[0]].text, q.split) for q in dataset.examples} == {
         "a": (("Lima", "lima"), LIMA, "test"),
         "b": (("1535",), LIMA, "test"),
@@ -204,7 +204,9 @@ BAD_SQUAD = [
     (QA, lambda r: r.update(question="  "), "empty question"),
     (QA, lambda r: r.update(question="\ud800"), "not UTF-8"),
     (QA, lambda r: r.pop("answers"), "no answers"),
-    (QA, lambda r: r.update(answers=[]), "no answers"),
+    (QA, lambda r: r.update(answers=[""]), "answers holds an empty string"),
+    (QA, lambda r: r.update(answers=["\u200b"]), "answers holds an empty string"),
+    (QA, lambda r: r.update(question="word " * 1001), "question has 1,001 words"),
     (QA, lambda r: r.update(answers=[{"answer_start": 3}]), "must be a list of strings"),
     (QA, lambda r: r.update(answers=[{"text": "", "answer_start": 3}]), "answers holds an empty string"),
     (QA, lambda r: r.update(answers="Lima"), "must be a list of strings"),
@@ -243,10 +245,10 @@ def test_a_bad_squad_record_is_refused(tmp_path, place, change, reason, indent):
 
 def test_line_of_the_second_record(tmp_path):
     text = '{"data": [\n{"title": "", "paragraphs": [\n{"context": "x",\n "qas": [\n{"id": "a"},\n{"id": "b"}]}]}]}'
-    assert importers_module._line_of(text, ("data", 0, "paragraphs", 0, "qas", 1)) == 6
-    assert importers_module._line_of(text, ("data", 0, "paragraphs", 0, "qas")) == 3
-    assert importers_module._line_of(text, ("data", 0, "absent")) == 2
-    assert importers_module._line_of(text, ()) == 1
+    assert documents.line_of(text, ("data", 0, "paragraphs", 0, "qas", 1)) == 6
+    assert documents.line_of(text, ("data", 0, "paragraphs", 0, "qas")) == 3
+    assert documents.line_of(text, ("data", 0, "absent")) == 2
+    assert documents.line_of(text, ()) == 1
 
 
 @pytest.mark.parametrize(
@@ -257,8 +259,8 @@ def test_line_of_the_second_record(tmp_path):
         (b'{"data": [', r"bad.json, line 1: not JSON"),
         (b'{"data": []}', r"bad.json: holds no question with an answer \(0 unanswerable ones\)"),
         (b"", r"bad.json: holds no question"),
-        (b'[\n{"question": "?"}\n]', r"bad.json, line 1: not JSON"),
-        (b'[{"question": "?"}]', r"bad.json, line 1: not a JSON object; write one JSON object per line"),
+        (b'[\n{"question": "?"}\n]', r"bad.json: holds no questions with passages .* its rows have question"),
+        (b'[\n"question"]', r"bad.json, line 1: \[0\]: not a JSON object"),
     ],
 )
 def test_a_bad_file_is_refused(tmp_path, content, reason):
@@ -278,11 +280,12 @@ def write_jsonl(path, *rows) -> None:
 
 
 def test_import_jsonl(tmp_path):
-    rows = [ROW, b"", ROW | {"title": "Peru", "id": "mine"}, ROW | {"passage": CHAD, "title": "Chad", "answers": ["x"]}]
+    rows = [ROW, b"", ROW | {"id": "mine"}, ROW | {"passage": CHAD, "title": "Chad", "answers": ["x"]}]
     write_jsonl(tmp_path / "qa.jsonl", *rows)
     assert import_file(tmp_path / "qa.jsonl", tmp_path / "out") == {
         "questions": 3,
         "passages": 2,
+        "unanswerable questions left out": 0,
         "duplicate passages merged": 1,
     }
     dataset = read_folder(tmp_path / "out")
@@ -315,8 +318,9 @@ BAD_ROWS = [
     (without("question"), "no question"),
     (ROW | {"question": " "}, "empty question"),
     (without("answers"), "no answers"),
-    (ROW | {"answers": []}, "no answers"),
     (ROW | {"answers": [""]}, "answers holds an empty string"),
+    (ROW | {"answers": ["Lima", "\u00ad\ufeff"]}, "answers holds an empty string ('\\xad\\ufeff'"),
+    (ROW | {"title": "word " * 101}, "title has 101 words"),
     (ROW | {"answers": "Lima"}, "must be a list of strings"),
     (without("passage"), "no passage"),
     (ROW | {"passage": ""}, "empty passage"),
@@ -356,10 +360,19 @@ def test_a_second_split_is_added_and_a_first_never_lost(tmp_path):
     import_file(tmp_path / "train.jsonl", tmp_path / "out", split="train")
     both = read_folder(tmp_path / "out")
     assert [(q.query, q.split) for q in both.examples] == [(ROW["question"], "test"), ("Who trains?", "train")]
-    for name, split in (("other", "test"), ("test", "train")):
-        with pytest.raises(InputError, match="already; name a new folder"):
-            import_file(tmp_path / f"{name}.jsonl", tmp_path / "out", split=split)
+    with pytest.raises(InputError, match="already; name a new folder"):
+        import_file(tmp_path / "test.jsonl", tmp_path / "out", split="train")
     assert read_folder(tmp_path / "out") == both
+    counts = import_file(tmp_path / "other.jsonl", tmp_path / "out")
+    assert counts["questions that the split held before"] == 1
+    three = read_folder(tmp_path / "out")
+    assert {(q.id, q.query, q.split) for q in three.examples} == {
+        ("q1", ROW["question"], "test"),
+        ("test-q1", "Who else?", "test"),
+        ("train-q1", "Who trains?", "train"),
+    }
+    import_file(tmp_path / "other.jsonl", tmp_path / "out")
+    assert {q.id for q in read_folder(tmp_path / "out").examples} == {q.id for q in three.examples}  # not doubled
 
 
 def test_bad_arguments_are_refused_before_anything_is_read(tmp_path):
@@ -552,7 +565,8 @@ def test_questions_and_corpus_are_combined(tmp_path):
         ([web_rows(1, "x")[0] | {"answers": []}], "row 0: no answers"),
         ([web_rows(1, "x")[0] | {"answers": "a"}], "row 0: answers is 'a', it must be a list of strings"),
         ([squad_rows(1, "x")[0] | {"context": " "}], "row 0: empty context"),
-        ([squad_rows(1, "x")[0] | {"answers": {"text": [], "answer_start": []}}], "row 0: no text"),
+        ([squad_rows(1, "x")[0] | {"answers": {"text": [], "answer_start": []}}], "no question with an answer (1 un"),
+        ([squad_rows(1, "x")[0] | {"answers": {"text": None, "answer_start": []}}], "row 0: no text"),
         ([squad_rows(1, "x")[0] | {"answers": ["a"]}], "row 0: answers is ['a'], it must hold text"),
         ([squad_rows(1, "x")[0] | {"answers": {"text": ["a"], "answer_start": [1, 2]}}], "1 texts but 2 starts"),
         ([squad_rows(1, "x")[0] | {"answers": {"text": ["a"], "answer_start": ["1"]}}], "row 0: answers is"),

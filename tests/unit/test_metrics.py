@@ -158,6 +158,23 @@ def test_modules_load_offline_from_many_processes_into_an_empty_cache(tmp_path):
     assert result.stdout.strip().splitlines()[-1] == str([1.0] * 20)
 
 
+SCORE = """
+from nbutils import metrics
+answers = [["a b c"], ["y", "x"]]
+scores = [metrics.answer_scores(name, ["a b c", "x"], answers).tolist() for name in metrics.ANSWER_METRICS]
+print(scores, metrics.distinct_ngrams(["a b c", "x"]))
+"""
+
+
+def test_scores_write_nothing_into_the_home(tmp_path):
+    environment = {"HOME": str(tmp_path), "HF_HOME": "/proc/none", "PYTHONPATH": str(paths.ROOT), "PATH": ""}
+    command = [sys.executable, "-c", SCORE]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip().splitlines()[-1] == f"{[[1.0, 1.0]] * 4} 1.0"
+    assert list(tmp_path.iterdir()) == []
+
+
 # Rankings
 
 

@@ -447,7 +447,7 @@ def test_an_interrupted_conversion_leaves_nothing(conversions, monkeypatch, inte
 def test_an_altered_conversion_is_refused(conversions):
     folder = models.checkpoint_folder("gemma-3-270m")
     (folder / "model.safetensors").write_bytes(b"weighty")
-    with pytest.raises(InputError, match=f"damaged .*delete data/cache/models/{folder.name} and run again") as caught:
+    with pytest.raises(InputError, match=f"damaged .*delete {folder} and run again") as caught:
         models.checkpoint_folder("gemma-3-270m")
     one_line(caught)
     shutil.rmtree(folder)

@@ -169,6 +169,30 @@ def test_several_counts_are_checked_each():
 
 
 @pytest.mark.parametrize(
+    ("notebook", "name", "text", "message"),
+    [
+        ("00_start_here", "dataset", "007", "dataset = 7 is of type int, not str; .* give it by -r in place of -p"),
+        ("00_start_here", "encoder", "True", "encoder = True is of type bool, not str"),
+        ("00_start_here", "n_questions", "1e2", r"n_questions = 100.0 is of type float, not int; write all digits"),
+        ("01_rag", "n_questions", "many", r"n_questions = 'many' is of type str, not int . None;"),
+        ("01_rag", "train_steps", "20.0", r"train_steps = 20.0 is of type float, not int"),
+        ("01_rag", "n_docs_eval", "3", r"n_docs_eval = 3 is of type int, not tuple.int, "),
+    ],
+)
+def test_types_that_plain_papermill_has_guessed_are_checked(notebook, name, text, message):
+    from papermill.cli import _resolve_type  # what becomes of `-p name text`
+
+    with pytest.raises(InputError, match=message) as caught:
+        load_preset(notebook, "tiny", {name: _resolve_type(text)})
+    assert "\n" not in str(caught.value)
+    assert load_preset(notebook, "tiny", {name: _resolve_type("None")}) == PRESETS[notebook]["tiny"]
+
+
+def test_a_whole_number_is_a_number():
+    assert load_preset("01_rag", "tiny", {"temperature": 1}).temperature == 1
+
+
+@pytest.mark.parametrize(
     ("notebook", "scale", "overrides", "message"),
     [
         ("99_absent", "tiny", {}, "no presets for notebook '99_absent': known are 00_start_here, 01_rag, 02_"),

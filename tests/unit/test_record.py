@@ -214,6 +214,20 @@ def test_equal_content_gives_equal_bytes_whatever_the_order_of_adding(new, monke
     assert save(["b", "a"]) == save(["a", "b"])
 
 
+@pytest.mark.parametrize("seed", [1e5, "1", True, None, -1])
+def test_a_seed_is_a_whole_number(new, seed):
+    with pytest.raises(InputError, match=r"seed = .*: give a whole number of at least 0"):
+        new(seed=seed)
+    with pytest.raises(InputError, match=r"draw = .*: give a whole number of at least 0"):
+        Record("00_start_here", "tiny", 0, {"draw": 1e5 if seed is None else seed}, Preset())
+    assert new(seed=np.int64(3))["seed"] == 3
+
+
+def test_a_folder_that_plain_papermill_read_as_a_number_is_refused(new):
+    with pytest.raises(InputError, match="out_dir = 2027 is no path; by plain papermill give it by -r"):
+        new(out_dir=2027)
+
+
 def test_results_go_to_out_dir(new, tmp_path):
     target = fill(new(out_dir=tmp_path / "other")).save()
     assert target == tmp_path / "other" / "tiny" / "00_start_here" / "record.json"

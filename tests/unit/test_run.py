@@ -162,6 +162,11 @@ def writes_no_record(notebook, folder, job):
     (folder / "record.json").unlink()
 
 
+def shows_one_of_two_figures(notebook, folder, job):
+    (folder / "record.json").write_text('{"figures": {"recall": {}, "answers": {}}}', encoding="utf-8")
+    notebook.cells[2].outputs = [nbformat.v4.new_output("display_data", {"image/png": "AA==", "text/plain": "Figure"})]
+
+
 def prints_its_folder(notebook, folder, job):
     notebook.cells[2].outputs = [nbformat.v4.new_output("stream", text=f"saved {folder}/recall.png")]
 
@@ -183,6 +188,7 @@ def fills_the_disk(notebook, folder, job):
     [
         (exits_early, "ended early, cell 3 did not run"),
         (writes_no_record, r"wrote no tiny/00_demo/record\.json"),
+        (shows_one_of_two_figures, r"its record has 2 figures \(recall, answers\), and it shows 1 images"),
         (prints_its_folder, r"cell 3 \(of all cells\) shows the path '\.00_demo\.\w+'; print names only"),
         (prints_the_repository, r"cell 3 \(of all cells\) shows the path '.*/'; print names only"),
         (is_edited_meanwhile, "was changed while it ran"),

@@ -69,9 +69,22 @@ def test_text_is_parsed_by_the_annotation(demo):
     assert {name: type(value) for name, value in checked.items()}["share"] is float
 
 
+def test_none_is_the_presets_value(project, write_notebook):
+    """As `list` shows it, whatever the type, where the default is None, and nowhere else."""
+    parameters = "n_questions: int = None\nshare: float = None\ndataset: str = None\nseed: int = 0"
+    path = write_notebook(project.notebooks / "00_demo.ipynb", parameters=parameters)
+    none = {"n_questions": "None", "share": "None", "dataset": "None"}
+    assert check_parameters(path, {**none, "seed": "0"}) == {**dict.fromkeys(none), "seed": 0}
+    assert check_parameters(path, dict.fromkeys(none)) == dict.fromkeys(none)
+    assert check_parameters(path, {"dataset": "none", "n_questions": "7"}) == {"dataset": "none", "n_questions": 7}
+
+
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
+        ("n_docs", "None", "'n_docs' cannot be None: its default is 3, not the preset's; leave it out"),
+        ("pooling", "None", "'pooling' cannot be None: its default is 'mean'"),
+        ("verbose", None, "'verbose' cannot be None: its default is False"),
         ("n_doc", "5", "no parameter 'n_doc'; did you mean 'n_docs'"),
         ("zebra", "5", "no parameter 'zebra'; it has: scale, seed"),
         ("n_docs", "many", "of type int, and 'many' is not"),
