@@ -82,3 +82,10 @@ def test_the_points_of_a_curve_are_clustered_as_scores_are():
     assert independent["high"][0] < curve["high"][0]
     with pytest.raises(InputError, match="series 'c': an interval over questions needs at least 2"):
         entries.curve_entry("c", [1], ["q0"], [[1.0]])
+
+
+def test_the_interval_of_positive_scores_stays_above_zero():
+    costs = {"values": [1e9, 9e9, 2e9]}
+    metric = entries.metric_of(costs)
+    assert metric["low"] == 1e9 and metric["high"] > 9e9  # t with 2 degrees of freedom would begin below 0
+    assert entries.metric_of({"values": [-1.0, 9.0, 2.0]})["low"] < -1
