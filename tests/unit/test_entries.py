@@ -24,8 +24,8 @@ def test_the_interval_of_a_score_is_clustered():
     }
     shifted = entries.metric_of({"values": [value - 3 for value in VALUES], "subjects": SUBJECTS})
     assert [shifted["low"], shifted["high"]] == pytest.approx([-2.5 - margin, -2.5 + margin])  # no shares: not cut
-    above_chance = entries.metric_of({"values": [value - 0.25 for value in VALUES], "subjects": SUBJECTS})
-    assert [above_chance["low"], above_chance["high"]] == pytest.approx([0.25 - margin, 1.0])  # a difference of shares
+    above_chance = entries.metric_of({"values": [value - 0.05 for value in VALUES], "subjects": SUBJECTS})
+    assert [above_chance["low"], above_chance["high"]] == pytest.approx([0.45 - margin, 1.0])  # a difference of shares
 
 
 def test_without_labels_questions_are_independent():
