@@ -3,6 +3,7 @@
 Every number drawn here is read from a record (a `Record`, or the dict of `load_record`), never from a local variable.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -68,10 +69,12 @@ def plot_bars(
 ) -> None:
     """Draw grouped bars from 0 to `top` with 95 % intervals: `bars` is {group: {method: name of the metric}}.
 
+    What may be negative, such as a score less that of chance, goes below 0, and the axis with it.
+
     A method has one color and one place in each group; a group may lack a method. `paper`, {group: {method: value}},
     marks by a diamond what the paper reports; it may lack groups and methods. Raises InputError for a method without a
-    color, a metric that is not in the record, an interval or a paper's value that does not fit between 0 and `top`,
-    and a paper's value without a bar.
+    color, a metric that is not in the record, an interval or a paper's value that does not fit below `top`, and a
+    paper's value without a bar.
     """
     paper = paper or {}
     for group, values in paper.items():
@@ -83,16 +86,17 @@ def plot_bars(
     methods = list(dict.fromkeys(method for group in bars.values() for method in group))
     alone = all(len(names) == 1 for names in bars.values())  # then each bar stands in the middle of its group
     width = 0.8 if alone else 0.8 / len(methods)
-    marks = []
+    marks, lowest = [], 0.0
     for i, method in enumerate(methods):
         places, metrics = [], []
         for place, (group, names) in enumerate(bars.items()):
             if method not in names:
                 continue
             places.append(place if alone else place + (i - (len(methods) - 1) / 2) * width)
-            metrics.append(_fitting(record, names[method], f"group {group!r}", top))
+            metrics.append(_fitting(record, names[method], f"group {group!r}", top, bottom=-math.inf))
             if method in paper.get(group, {}):
                 marks.append((places[-1], paper[group][method]))
+        lowest = min([lowest, *(metric["low"] for metric in metrics)])
         look = look_of(method)
         ax.bar(
             places,
@@ -114,7 +118,7 @@ def plot_bars(
     ax.tick_params(axis="x", length=0)
     ax.set_xlabel(xlabel)
     ax.set_ylabel(ylabel)
-    ax.set_ylim(0, top)
+    ax.set_ylim(1.05 * lowest, top)
     ax.grid(axis="y")
 
 
@@ -223,10 +227,12 @@ def entry(record: Record | Mapping[str, Any], section: str, name: str) -> Mappin
     return record[section][name]
 
 
-def _fitting(record: Record | Mapping[str, Any], name: str, where: str, top: float) -> Mapping[str, Any]:
+def _fitting(
+    record: Record | Mapping[str, Any], name: str, where: str, top: float, bottom: float = 0.0
+) -> Mapping[str, Any]:
     metric = entry(record, "metrics", name)
-    if min(metric["value"], metric["low"]) < 0 or max(metric["value"], metric["high"]) > top:
-        raise InputError(f"metric {name!r} of {where} does not fit between 0 and {top}")
+    if min(metric["value"], metric["low"]) < bottom or max(metric["value"], metric["high"]) > top:
+        raise InputError(f"metric {name!r} of {where} does not fit between {max(bottom, 0)} and {top}")
     return metric
 
 

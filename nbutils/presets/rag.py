@@ -119,7 +119,7 @@ PRESETS = {
     "smoke": replace(
         _TINY,
         sources=replace(_TINY.sources, n_countries=12),
-        n_questions=4,
+        n_questions=7,  # two names among the answers: the posterior is followed along several tokens
         n_retrieval=12,
         n_generation=2,
         n_claims=3,

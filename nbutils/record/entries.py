@@ -30,13 +30,15 @@ def score_entry(name: str, examples: Sequence[Any], values: Any) -> dict[str, An
 
 
 def metric_of(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """The mean of a score with its interval; where all scores lie in [0, 1], so does the interval."""
+    """The mean of a score with its interval: shares end at 0 and 1, costs above 0."""
     values, seed_means = entry["values"], entry.get("seed_means")
     subjects, fields = clusters(entry)
     interval = metrics.cluster_interval(values, subjects, fields, seed_means)
     low, high = float(interval.low), float(interval.high)
-    if min(values) >= 0 and max(values) <= 1:
-        low, high = max(low, 0.0), min(high, 1.0)
+    if min(values) >= -1 and max(values) <= 1:  # shares, and differences of shares
+        low, high = max(low, 0.0 if min(values) >= 0 else -1.0), min(high, 1.0)
+    if low <= 0 < min(values) and max(values) > 1:  # a few costs that vary much: their mean is above 0 all the same
+        low = float(min(values))
     numbers = {"value": float(interval.value), "low": low, "high": high, "n": len(values)}
     counts = {"subjects": subjects, "fields": fields}
     counts = {label: len(set(labels)) for label, labels in counts.items() if labels is not None}

@@ -170,7 +170,7 @@ def test_one_notebook_more_needs_three_files(copy):
     # At tiny into the notebook itself and figures/, where it is committed; the runner writes README, ledger and page.
     assert "98_dummy: done" in copy(*python, "nbutils", "run", "98")
     listed = copy(*python, "nbutils", "list")
-    assert "98_dummy  98 · A dummy\n    scale: str = 'tiny'" in listed and "verdicts at tiny: 1 reproduced" in listed
+    assert "98_dummy  98 · A dummy\n    scale: str = 'tiny'" in listed and "verdicts at tiny: 1 holds" in listed
     assert "| [`98_dummy`](notebooks/98_dummy.ipynb) | A dummy | [" in copy("git", "diff", "README.md")
     generated = ["README.md", "figures/tiny/README.md", "figures/tiny/index.html"]
     assert copy("git", "diff", "--name-only").split() == generated

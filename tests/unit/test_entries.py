@@ -22,8 +22,10 @@ def test_the_interval_of_a_score_is_clustered():
         **{"value": 0.5, "low": 0.0, "high": 1.0, "n": 8},
         **{"interval": "95 %, clustered", "subjects": 4},
     }
-    shifted = entries.metric_of({"values": [value - 1 for value in VALUES], "subjects": SUBJECTS})
-    assert [shifted["low"], shifted["high"]] == pytest.approx([-0.5 - margin, -0.5 + margin])  # no shares: not cut
+    shifted = entries.metric_of({"values": [value - 3 for value in VALUES], "subjects": SUBJECTS})
+    assert [shifted["low"], shifted["high"]] == pytest.approx([-2.5 - margin, -2.5 + margin])  # no shares: not cut
+    above_chance = entries.metric_of({"values": [value - 0.05 for value in VALUES], "subjects": SUBJECTS})
+    assert [above_chance["low"], above_chance["high"]] == pytest.approx([0.45 - margin, 1.0])  # a difference of shares
 
 
 def test_without_labels_questions_are_independent():
@@ -72,13 +74,20 @@ def test_scores_by_seed():
 
 def test_the_points_of_a_curve_are_clustered_as_scores_are():
     items = [question_example(f"q{i}", "?", ("y",), (), subject=s) for i, s in enumerate(SUBJECTS)]
-    matrix = np.stack([np.array(VALUES) - 1, np.ones(8)], axis=1)
+    matrix = np.stack([np.array(VALUES) - 3, np.ones(8)], axis=1)
     curve = entries.curve_entry("c", [1, 5], items, matrix)
     margin = stdtrit(3, 0.975) * math.sqrt(4 / 3 * 2) / 8
-    assert curve["y"] == [-0.5, 1.0] and curve["n"] == 8
-    assert [curve["low"][0], curve["high"][0]] == pytest.approx([-0.5 - margin, -0.5 + margin])
+    assert curve["y"] == [-2.5, 1.0] and curve["n"] == 8
+    assert [curve["low"][0], curve["high"][0]] == pytest.approx([-2.5 - margin, -2.5 + margin])
     assert (curve["low"][1], curve["high"][1]) == (1.0, 1.0)
     independent = entries.curve_entry("c", [1, 5], [item.id for item in items], matrix)
     assert independent["high"][0] < curve["high"][0]
     with pytest.raises(InputError, match="series 'c': an interval over questions needs at least 2"):
         entries.curve_entry("c", [1], ["q0"], [[1.0]])
+
+
+def test_the_interval_of_positive_scores_stays_above_zero():
+    costs = {"values": [1e9, 9e9, 2e9]}
+    metric = entries.metric_of(costs)
+    assert metric["low"] == 1e9 and metric["high"] > 9e9  # t with 2 degrees of freedom would begin below 0
+    assert entries.metric_of({"values": [-1.0, 9.0, 2.0]})["low"] < -1

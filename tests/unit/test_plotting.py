@@ -388,6 +388,10 @@ def test_what_the_record_lacks_or_cannot_show_is_refused(record):
     with pytest.raises(InputError, match=r"'nll' of group 'a' does not fit between 0 and 1\.0"):
         plotting.plot_bars(ax, record, {"a": {"BM25": "nll"}}, "k", "nats")
     plotting.plot_bars(ax, record, {"a": {"BM25": "nll"}}, "k", "nats", top=3)
+    assert ax.get_ylim() == (0, 3)
+    record.metric("above chance", 0.1, -0.2, 0.4, 10)  # may be negative: the axis goes with it
+    plotting.plot_bars(ax, record, {"a": {"BM25": "above chance"}}, "k", "above chance")
+    assert ax.get_ylim() == (pytest.approx(-0.21), 1)
 
 
 EMPTY = {
