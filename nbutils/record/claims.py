@@ -138,12 +138,13 @@ def judge_all(claims: Mapping[str, Mapping[str, Any]], scores: Mapping[str, Any]
 def adjust(claims: Mapping[str, Mapping[str, Any]], outcomes: Mapping[str, Mapping[str, Any]]) -> dict[str, dict]:
     """The outcomes with those of the primary claims adjusted, see `judge_all`."""
     outcomes = {id_: dict(outcome) for id_, outcome in outcomes.items()}
-    left_out = (NOT_TESTED, REFUSED)
-    primary = {id_: o for id_, o in outcomes.items() if o["primary"] and o["verdict"] not in left_out}
+    primary = {id_: o for id_, o in outcomes.items() if o["primary"] and o["verdict"] != NOT_TESTED}
     # What is open whatever its p, by the rule of three or for too few questions that differ, is not rejected: it must
-    # not make way for others.
-    alphas = metrics.holm({id_: 1.0 if o["verdict"] == OPEN else o["p"] for id_, o in primary.items()})
+    # not make way for others. Nor must a refused claim, whose null is known only after the run.
+    alphas = metrics.holm({id_: 1.0 if o["verdict"] in (OPEN, REFUSED) else o["p"] for id_, o in primary.items()})
     for id_, outcome in primary.items():
+        if outcome["verdict"] == REFUSED:
+            continue
         interval = Interval(*(outcome[key] for key in ("value", "low", "high", "se", "df")))
         wider = metrics.widened(interval, alphas[id_])
         low, high = min(outcome["low"], wider.low), max(outcome["high"], wider.high)

@@ -373,7 +373,8 @@ def test_exploratory_claims_are_neither_adjusted_nor_counted():
     assert alone["y"]["holm"]["low"] == pytest.approx(alone["y"]["low"])
 
 
-def test_what_was_not_judged_is_not_counted():
+def test_a_refused_claim_is_counted_and_one_below_its_scale_is_not():
+    """That a null lets a claim down is known only after the run: the others must not have an easier rule for it."""
     found = scores(SPREAD, x=SPREAD + 1, y=SPREAD + P_03, flat=[0.0] * 100)
     made = {
         name: claim(id=name, quantity={"mean": name}, null={"mean": "noise"}, primary=True)
@@ -382,8 +383,9 @@ def test_what_was_not_judged_is_not_counted():
     made["refused"] |= {"quantity": {"mean": "x"}, "null": {"mean": "flat"}}
     made["late"] |= {"quantity": {"mean": "x"}, "min_scale": "gpu"}
     outcomes = judge_all(made, found, "tiny")
-    words = ["reproduced", "reproduced", "refused", "not tested at this scale"]
+    words = ["reproduced", "open", "refused", "not tested at this scale"]
     assert [outcome["verdict"] for outcome in outcomes.values()] == words
+    assert [outcomes[name]["holm"]["alpha"] for name in "xy"] == pytest.approx([0.05 / 3, 0.05 / 2])
     assert [name for name, outcome in outcomes.items() if "holm" in outcome] == ["x", "y"]
 
 
