@@ -35,7 +35,7 @@ def contains_answer(text: str, answer: str, language: str | None = None) -> bool
     last = needle.padded.split()[-1]
     if pattern(_HANGUL_WORD).fullmatch(last) and needle.padded.rstrip() in tokens.padded:
         return True
-    return not tokens.unspaced and _stems(answer, language) in _stems(text, language)
+    return not needle.unspaced and _stems(answer, language) in _stems(text, language)
 
 
 @dataclass(frozen=True)
