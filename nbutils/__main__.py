@@ -159,7 +159,7 @@ def list_() -> None:
 
 
 def _verdicts(notebook: str) -> dict[str, str]:
-    """Scale -> "2 reproduced, 1 inconclusive" for the scales at which the notebook has a record."""
+    """Scale -> "2 reproduced, 1 open" for the scales at which the notebook has a record."""
     from nbutils.presets import SCALES
     from nbutils.record import load_record
 

@@ -85,7 +85,7 @@ def lock(notebook) -> None:
     draw = run.notebook_parameters(path).get("draw", {}).get("default")
     if draw is None:
         raise InputError(f"{path.name} has no parameter `draw`: its test questions are not separate from its seed")
-    records = {scale: content for scale in SCALES[1:] if (content := _record(path.stem[:2], scale))}
+    records = {scale: content for scale in SCALES[1:] if (content := _results(path.stem[:2], scale))}
     digests = locks.lock(claim_files.claims_path(path.stem), draw, records)
     click.echo(f"locked {len(digests)} primary claims of {path.stem} on draw {draw}: {', '.join(digests)}")
 
@@ -102,14 +102,18 @@ def check(scale) -> None:
     for file, content in _notebooks(scale):
         found = dict(content["claims"]) if content else {}
         known = {id_: file.claims[id_] for id_ in found if id_ in file.claims}
-        again = judging.judge_all(known, content["scores"], scale) if content else {}
+        try:
+            again = judging.judge_all(known, content["scores"], scale) if content else {}
+        except InputError as error:  # a score that the record does not have: the claim was changed
+            problems.append(f"{content['notebook']}: {error}")
+            again = {}
         for id_ in file.claims:
             outcome = found.pop(id_, None)
             if (status := locks.lock_status(file, id_, outcome)) in (locks.CHANGED, locks.LATE):
                 problems.append(f"{id_}: {status}")
             if outcome and outcome["verdict"] == judging.REFUSED:
                 problems.append(f"{id_}: refused, {outcome['why']}")
-            elif outcome and not same_outcome(again[id_], outcome):
+            elif outcome and id_ in again and not same_outcome(again[id_], outcome):
                 problems.append(f"{id_}: is no longer judged as in its record; python -m nbutils run {id_[:2]}")
         problems += [f"{id_}: in the record, but no longer a claim" for id_ in found]
     for problem in problems:
@@ -135,6 +139,14 @@ def _record(number, scale):
 
     files = sorted((paths.FIGURES / scale).glob(f"{number}_*/record.json"))
     return load_record(files[0]) if files else None
+
+
+def _results(number, scale):
+    """The record, or None where there is none that can be read: those of earlier formats have no draw."""
+    try:
+        return _record(number, scale)
+    except InputError:
+        return None
 
 
 def _not_judged(content, id_) -> str:

@@ -79,6 +79,46 @@ def one_per_fact(questions: Sequence[Example], seed: int) -> list[Example]:
     return list(drawn.values())
 
 
+def require_held_out(train: Sequence[Example], test: Sequence[Example]) -> None:
+    """Nothing; raises InputError when a test example is about what a training example is about.
+
+    That is a subject that both have (a country, an article), whatever is asked about it, and an id that both have.
+    Where one of two examples names no subject, as questions of a folder without titles, their texts are compared: the
+    same question may not be in both. Case and spaces do not count. A passage that both name is no leak by itself: the
+    facts that are asked for may be others. The message names the first of what is shared, and how many there are.
+    """
+    named = [example for example in test if example.subject]
+    unnamed = [example for example in test if not example.subject]
+    trained_unnamed = [example for example in train if not example.subject]
+    shared = (
+        ("subject", _shared(train, named, lambda example: example.subject)),
+        ("id", _shared(train, test, lambda example: example.id)),
+        ("text", _shared(train, unnamed, _asked) or _shared(trained_unnamed, test, _asked)),
+    )
+    for what, found in shared:
+        if found:
+            many = f"{len(found)} {what}s are" if len(found) > 1 else f"1 {what} is"
+            raise InputError(
+                f"the {what} {found[0]!r} is one of a training and of a test example ({many} in both): leave it out of "
+                "one of them, or split by subject"
+            )
+
+
+def _shared(train: Sequence[Example], test: Sequence[Example], of: Callable[[Example], str]) -> list[str]:
+    """What examples of both have, as the test examples write it, in their order."""
+    trained = {_folded(of(example)) for example in train}
+    found = {_folded(of(example)): of(example) for example in reversed(test)}
+    return [found[key] for key in dict.fromkeys(_folded(of(example)) for example in test) if key in trained]
+
+
+def _asked(example: Example) -> str:
+    return example.query if example.question is None else example.question
+
+
+def _folded(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
 def task_batches(
     examples: Mapping[str, Sequence[Example]], order: Sequence[str], batch_size: int, n_batches: int, seed: int
 ) -> list[Example]:

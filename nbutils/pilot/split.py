@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nbutils.data import Example, short_answer
+from nbutils.data import Example, require_held_out, short_answer
 from nbutils.errors import InputError
 
 MIN_QUESTIONS = 8  # half to train on, half to test
@@ -16,9 +16,10 @@ def split_questions(
     """Test questions, training questions, and what to know of them.
 
     The data's own splits "test" and "train" are kept where both have enough; otherwise all questions are shuffled by
-    `seed`, and half of them are for training. Questions that share a passage (where none is named: a text) go to one
-    side, since a model that has learned one wording has seen the answer to the other. Raises InputError for fewer than
-    `MIN_QUESTIONS`.
+    `seed`, and half of them are for training. Questions that share a passage or a text go to one side, since a model
+    that has learned one wording has seen the answer to the other. That the halves, or the data's own splits, share a
+    subject or a question nevertheless is one of the things to know: in a collection about one subject it cannot be
+    otherwise. Raises InputError for fewer than `MIN_QUESTIONS`.
     """
     short = short_answer(examples, indirect=True)
     if len(short) < MIN_QUESTIONS:
@@ -35,6 +36,10 @@ def split_questions(
         notes.append(f"The data name too few questions of one kind ({counts}): half of all, drawn, were trained on.")
         if not together:
             notes.append("Questions of one passage were trained on and tested: fine-tuning may have seen the answers.")
+    try:
+        require_held_out(splits["train"], splits["test"])
+    except InputError as error:
+        notes.append(f"Not held out: {error}.")
     drawn = {name: [splits[name][i] for i in rng.permutation(len(splits[name]))] for name in ("test", "train")}
     return drawn["test"][:n_test], drawn["train"][:n_train], notes
 
@@ -55,19 +60,24 @@ def _draw_halves(questions: list[Example], rng: np.random.Generator) -> tuple[di
 
 
 def _group_by_passage(questions: list[Example]) -> list[list[Example]]:
-    """Groups of questions, no two of which share a gold passage or, where none is named, a text."""
-    parents: dict[str, str] = {}  # passage -> a passage of its group; the group's first one -> itself
+    """Groups of questions, no two of which share a gold passage or a text."""
+    Key = tuple[str, str]
+    parents: dict[Key, Key] = {}  # key -> a key of its group; the group's first one -> itself
 
-    def root(passage: str) -> str:
-        while parents.setdefault(passage, passage) != passage:
-            passage = parents[passage]
-        return passage
+    def root(key: Key) -> Key:
+        while parents.setdefault(key, key) != key:
+            key = parents[key]
+        return key
 
-    keys = [question.gold_passages or (question.query.casefold(),) for question in questions]
-    for passages in keys:
-        for passage in passages:
-            parents[root(passage)] = root(passages[0])
-    groups: dict[str, list[Example]] = {}
-    for question, passages in zip(questions, keys, strict=True):
-        groups.setdefault(root(passages[0]), []).append(question)
+    texts = [" ".join(question.query.casefold().split()) for question in questions]
+    keys = [
+        [("text", text), *(("passage", passage) for passage in question.gold_passages)]
+        for question, text in zip(questions, texts, strict=True)
+    ]
+    for of_question in keys:
+        for key in of_question:
+            parents[root(key)] = root(of_question[0])
+    groups: dict[Key, list[Example]] = {}
+    for question, of_question in zip(questions, keys, strict=True):
+        groups.setdefault(root(of_question[0]), []).append(question)
     return [*groups.values()]

@@ -6,9 +6,8 @@ from typing import Any
 
 from nbutils.data import Passage
 from nbutils.errors import InputError
-from nbutils.record.values import checked_ids, checked_number
-
-FILE = "answers.json"
+from nbutils.record.answer_files import validate_answers
+from nbutils.record.values import checked_ids, checked_number, error_prefix
 
 
 def nothing() -> dict[str, dict]:
@@ -25,7 +24,7 @@ def add(
     right: Sequence[float],
     passages: Sequence[Sequence[str]] | None,
 ) -> None:
-    """Add a system's answers, see `Record.answers`."""
+    """Add a system's answers, see `Record.answers`; nothing is added where they are refused."""
     where = f"answers of {system!r}"
     if system in answered["systems"]:
         raise InputError(f"{where} are in the record already: give each system a name of its own")
@@ -33,22 +32,26 @@ def add(
     read = [[]] * len(ids) if passages is None else [list(map(str, row)) for row in passages]
     if not len(right) == len(read) == len(ids):
         raise InputError(f"{where}: {len(ids)} texts, {len(right)} scores and passages of {len(read)} questions")
-    kept = {}
+    kept, questions, texts_of = {}, {}, {}
     for example, id_, text, score, shown in zip(examples, ids, texts, right, read, strict=True):
-        gold = list(getattr(example, "gold_passages", ()))
+        gold = list(example.gold_passages)
         for passage in (*shown, *gold):
             if passage not in corpus:
                 raise InputError(f"{where}: there is no passage {passage!r} in the corpus: call record.dataset first")
             title, content = corpus[passage].title, corpus[passage].text
-            answered["passages"][passage] = {"title": title, "text": content}
-        answered["questions"][id_] = {
-            "question": example.question,
+            texts_of[passage] = {"title": title, "text": content}
+        questions[id_] = {
+            "question": example.query if example.question is None else example.question,
             "answers": list(example.answers),
             "gold": gold,
             "subject": example.subject,
             "field": example.field,
         }
         kept[id_] = {"text": text, "right": checked_number(f"{where} to {id_}", score), "passages": shown}
+    with error_prefix(where):
+        validate_answers({"questions": questions, "systems": {system: kept}, "passages": texts_of})
+    answered["questions"] |= questions
+    answered["passages"] |= texts_of
     answered["systems"][system] = kept
 
 

@@ -1,5 +1,6 @@
 """`notebooks/claims/NN.yaml`: the claims of a notebook, and the papers' values that claims and figures name."""
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -139,12 +140,15 @@ def _validated_header(where: str, content: Mapping[str, Any], claims: Mapping[st
     for key, text in (("headline", headline), ("status", status)):
         if not isinstance(text, str) or (key in content and not text.strip()):
             raise InputError(f"{where}: {key} is {text!r}: give a non-empty text, or leave it out")
-    if minutes is not None and (isinstance(minutes, bool) or not isinstance(minutes, int | float) or minutes <= 0):
+    is_number = isinstance(minutes, int | float) and not isinstance(minutes, bool)
+    if minutes is not None and not (is_number and 0 < minutes < math.inf):
         raise InputError(f"{where}: minutes is {minutes!r}: give the minutes of a run at tiny from empty caches")
     lock = content.get("lock")
     if lock is not None:
         right = isinstance(lock, dict) and lock.keys() == {"draw", "claims"} and isinstance(lock["claims"], dict)
-        if not right or type(lock["draw"]) is not int:
+        # A digest of digits alone is a number where its quotation marks are missing.
+        texts = right and all(isinstance(part, str) for entry in lock["claims"].items() for part in entry)
+        if not texts or type(lock["draw"]) is not int:
             raise InputError(f"{where}: lock is malformed: take it out, and write it by python -m nbutils claims lock")
         if unknown := lock["claims"].keys() - claims.keys():
             raise InputError(f"{where}: the lock names {min(unknown)}, which is no claim of this file: lock it again")

@@ -30,6 +30,7 @@ EXCHANGED = "exchanged labels"  # the null that exchanges the names of the two s
 # Questions off the rule's limit that decide a claim: of 5, all fall on one side by chance in 2/2**5 = 6 %.
 MIN_DIFFERING = 6
 FEW_CLUSTERS = 40  # with fewer the t interval is beside a permutation test
+ROUNDING = 1e-12  # values that lie closer than this (and than this share of them) are equal
 
 _ORDERING = re.compile(r"(>=|<=|>|<)\s*(-?\d+(?:\.\d+)?)")
 
@@ -91,12 +92,12 @@ def judge(claim: Mapping[str, Any], scores: Mapping[str, Mapping[str, Any]], sca
     The outcome has "verdict", "value", "low", "high", "se", "df", "n", the numbers of "subjects", "fields" and "seeds"
     where there are any, "p" (two-sided, against the rule's nearer limit), with fewer than FEW_CLUSTERS clusters
     "permutation_p", for open verdicts "mde" (the effect that such a run finds in four of five cases) and "n_needed"
-    (the questions that would decide the difference seen; null where none would), and "null", the same for the null
-    input: {"verdict", "value", "low", "high"}. A claim whose rule holds on its null too, or whose null has the same
-    value for every question, cannot fail: its verdict is "refused", and "why" says so. Fewer than MIN_DIFFERING
-    questions off the rule's limit decide nothing. Rules with a margin take the rule of three: no question seen beyond 0
-    in n clusters may still be 3 in n. Below the claim's min_scale (and so always at smoke) the numbers are computed,
-    but the verdict is "not tested at this scale".
+    (the questions that would decide the difference seen; None where none would), both at the level of the verdict, and
+    "null", the same for the null input: {"verdict", "value", "low", "high"}. A claim whose rule holds on its null too,
+    or whose null has the same value for every question, cannot fail: its verdict is "refused", and "why" says so. Fewer
+    than MIN_DIFFERING questions off the rule's limit decide nothing. Rules with a margin take the rule of three: no
+    question seen beyond 0 in n clusters may still be 3 in n. Below the claim's min_scale (and so always at smoke) the
+    numbers are computed, but the verdict is "not tested at this scale".
     Raises InputError when a score is missing, and when scores to be paired have other questions or numbers of seeds.
     """
     if scale not in SCALES:
@@ -119,7 +120,9 @@ def judge(claim: Mapping[str, Any], scores: Mapping[str, Mapping[str, Any]], sca
     elif null["verdict"] == words(claim)[0]:
         outcome |= {"verdict": REFUSED, "why": "its rule holds on the null input too: the check cannot fail"}
     if outcome["verdict"] == OPEN:
-        outcome |= _power(interval, len(sample["values"]), claim["rule"])
+        outcome |= _power(interval, outcome["n"], claim["rule"])
+        if outcome["n_needed"] is not None:
+            outcome["n_needed"] = max(outcome["n_needed"], _n_for_rule_of_three(sample, claim["rule"]))
     return {**outcome, "null": null}
 
 
@@ -137,7 +140,9 @@ def adjust(claims: Mapping[str, Mapping[str, Any]], outcomes: Mapping[str, Mappi
     outcomes = {id_: dict(outcome) for id_, outcome in outcomes.items()}
     left_out = (NOT_TESTED, REFUSED)
     primary = {id_: o for id_, o in outcomes.items() if o["primary"] and o["verdict"] not in left_out}
-    alphas = metrics.holm({id_: outcome["p"] for id_, outcome in primary.items()})
+    # What is open whatever its p, by the rule of three or for too few questions that differ, is not rejected: it must
+    # not make way for others.
+    alphas = metrics.holm({id_: 1.0 if o["verdict"] == OPEN else o["p"] for id_, o in primary.items()})
     for id_, outcome in primary.items():
         interval = Interval(*(outcome[key] for key in ("value", "low", "high", "se", "df")))
         wider = metrics.widened(interval, alphas[id_])
@@ -145,8 +150,11 @@ def adjust(claims: Mapping[str, Mapping[str, Any]], outcomes: Mapping[str, Mappi
         outcome["holm"] = {"alpha": alphas[id_], "low": low, "high": high}
         if outcome["verdict"] != OPEN:
             outcome["verdict"] = verdict(claims[id_], low, high)
-            if outcome["verdict"] == OPEN:
-                outcome |= _power(interval, outcome["n"], claims[id_]["rule"])
+        if outcome["verdict"] == OPEN:
+            power = _power(interval, outcome["n"], claims[id_]["rule"], level=1 - alphas[id_])
+            if power["n_needed"] is not None:
+                power["n_needed"] = max(power["n_needed"], outcome.get("n_needed", 0))
+            outcome |= power
     return outcomes
 
 
@@ -173,7 +181,12 @@ def outcome_text(outcome: Mapping[str, Any], sign: str = "+") -> str:
 
 def n_differing(values: np.ndarray, rule: Mapping[str, Any]) -> int:
     """How many questions do not lie on the limit of the rule (of two limits the one on which more lie)."""
-    return min(int(np.count_nonzero(values != limit)) for limit in _limits(rule))
+    return min(int(np.count_nonzero(~_equal(values, limit))) for limit in _limits(rule))
+
+
+def _equal(values: np.ndarray, to: float) -> np.ndarray:
+    """Which values are `to`, but for what the order of a sum over seeds may round away."""
+    return np.isclose(values, to, rtol=ROUNDING, atol=ROUNDING)
 
 
 def _limits(rule: Mapping[str, Any]) -> list[float]:
@@ -198,29 +211,48 @@ def _numbers(sample: Mapping[str, Any], interval: Interval, rule: Mapping[str, A
     return found
 
 
-def _power(interval: Interval, n: int, rule: Mapping[str, Any]) -> dict:
+def _power(interval: Interval, n: int, rule: Mapping[str, Any], level: float = 0.95) -> dict:
     """What an open verdict would have taken."""
     limit = _nearer_limit(rule, interval.value)
     return {
-        "mde": float(metrics.minimum_detectable_effect(interval)),
-        "n_needed": metrics.n_to_decide(interval, n, limit),
+        "mde": float(metrics.minimum_detectable_effect(interval, level=level)),
+        "n_needed": metrics.n_to_decide(interval, n, limit, level=level),
     }
 
 
 def _margin_interval(sample: Mapping[str, Any], rule: Mapping[str, Any]) -> Interval:
     """The interval of a sample, with the rule of three where nothing was seen on the side that a margin guards."""
-    interval = _interval(sample)
-    values, n_clusters = sample["values"], len(set(sample["subjects"] or range(len(sample["values"]))))
-    three = metrics.rule_of_three(n_clusters)
+    interval, three = _interval(sample), _three(sample)
     low, high = interval.low, interval.high
-    if np.ptp(values) == 0:
+    if _all_equal(sample["values"]):
         low, high = min(low, interval.value - three), max(high, interval.value + three)
-    lowest, highest = rule_bounds("rule", rule)[:2]
-    if -math.inf < lowest < 0 and not (values < 0).any():
-        low = min(low, -three)
-    if 0 < highest < math.inf and not (values > 0).any():
-        high = max(high, three)
+    for margin in _unseen_margins(sample["values"], rule):
+        low, high = (min(low, -three), high) if margin < 0 else (low, max(high, three))
     return Interval(interval.value, low, high, interval.se, interval.df)
+
+
+def _three(sample: Mapping[str, Any]) -> float:
+    return metrics.rule_of_three(len(set(sample["subjects"] or range(len(sample["values"])))))
+
+
+def _all_equal(values: np.ndarray) -> bool:
+    return bool(_equal(values, values[0]).all())
+
+
+def _unseen_margins(values: np.ndarray, rule: Mapping[str, Any]) -> list[float]:
+    """The limits of the rule that are margins, the lower below 0, the upper above, on whose side of 0 no value lies."""
+    seen = set(np.sign(values[~_equal(values, 0)]).tolist())
+    lowest, highest, *_ = rule_bounds("rule", rule)
+    return [limit for limit, side in ((lowest, -1), (highest, 1)) if 0 < side * limit < math.inf and side not in seen]
+
+
+def _n_for_rule_of_three(sample: Mapping[str, Any], rule: Mapping[str, Any]) -> int:
+    """How many questions bring its 3/n within the distances that it widens an interval by; 0 where there are none."""
+    values = sample["values"]
+    distances = [abs(margin) for margin in _unseen_margins(values, rule)]
+    if _all_equal(values):
+        distances += [abs(values[0] - limit) for limit in _limits(rule) if not _equal(values[0], limit)]
+    return max((math.ceil(len(values) * _three(sample) / distance) for distance in distances), default=0)
 
 
 def _interval(sample: Mapping[str, Any]) -> Interval:
@@ -235,7 +267,7 @@ def _null(claim: Mapping[str, Any], sample: Mapping[str, Any], scores: Mapping[s
     null = _sample(f"claim {claim['id']}: null", claim["null"], scores)
     interval = _interval(null)
     numbers = {key: float(getattr(interval, key)) for key in ("value", "low", "high")}
-    return numbers, bool(np.ptp(null["values"]) == 0)
+    return numbers, _all_equal(null["values"])
 
 
 def _sample(where: str, quantity: Mapping[str, Any], scores: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from nbutils import files, paths
 from nbutils.data import Dataset, Passage, questions
 from nbutils.errors import InputError
 from nbutils.presets import SCALES
-from nbutils.record import answers, claim_files, claims, entries, locks, origin, provenance, storage
+from nbutils.record import answer_files, answers, claim_files, claims, entries, locks, origin, provenance, storage
 from nbutils.record.values import checked_number, error_prefix, plain
 
 
@@ -178,8 +178,8 @@ class Record:
         """Keep what a system answered, for the page on which answers can be looked through.
 
         `texts` are those of one training seed, `right` the questions' scores, 0 to 1, `passages` the ids that it read.
-        Raises InputError for unequally many of them, a system that is there already, and a passage that is not in the
-        data set's corpus.
+        Raises InputError for unequally many of them, a system that is there already, a score outside of 0 to 1, a text
+        that is none, and a passage that is not in the data set's corpus.
         """
         answers.add(self.answered, self.corpus, system, examples, texts, right, passages)
 
@@ -272,12 +272,12 @@ class Record:
             record = stack.enter_context(files.atomic_path(target))
             record.write_text(storage.to_json(self.content), encoding="utf-8")
             if self.answered["systems"]:
-                kept = stack.enter_context(files.atomic_path(self.folder / answers.FILE))
+                kept = stack.enter_context(files.atomic_path(self.folder / answer_files.FILE))
                 kept.write_text(answers.to_json(self.answered), encoding="utf-8")
             for file, png in self.pictures.items():
                 stack.enter_context(files.atomic_path(self.folder / file)).write_bytes(png)
         if not self.answered["systems"]:
-            stale.add(answers.FILE)
+            stale.add(answer_files.FILE)
         for file in stale:
             (self.folder / file).unlink(missing_ok=True)
         return target

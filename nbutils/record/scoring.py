@@ -25,9 +25,7 @@ def record_answers(
     shuffled = _shuffled(accepted)
     per_seed = [metrics.answer_scores(metric, said, accepted) for said in answers]
     chance = [metrics.answer_scores(metric, said, shuffled) for said in answers]
-    by_seed = np.array(per_seed) if len(per_seed) > 1 else per_seed[0]
-    by_seed_chance = np.array(chance) if len(chance) > 1 else chance[0]
-    record.scores(name, items, by_seed, {"shuffled answers": by_seed_chance})
+    record.scores(name, items, _by_seed(per_seed), {"shuffled answers": _by_seed(chance)})
 
 
 def record_diversity(
@@ -40,8 +38,8 @@ def record_diversity(
 ) -> bool:
     """Note the share of distinct tri-grams (Lewis et al. 2020, Table 5) as "distinct_trigrams/<system>/<task>".
 
-    `texts` has for each system one list a training seed, in the order of `examples`, which are records or ids; scores
-    are means over seeds. For each (one, other) of `pairs` there is also
+    `texts` has for each system one list a training seed, in the order of `examples`, which are records or ids. A score
+    is the mean over seeds; with more than one their own means are kept. For each (one, other) of `pairs` there is also
     "distinct_trigrams at equal length/<one> with <other>/<task>", of the texts of `one` cut to the words that the
     other system's text of the item has, since the share falls with the amount of text; and "distinct_trigrams
     mixed/...", where half of the items, drawn by `seed`, have their two texts exchanged: chance. False, and nothing is
@@ -57,7 +55,7 @@ def record_diversity(
             versions[f"distinct_trigrams mixed/{one} with {other}"] = [np.where(half, b, a).tolist() for a, b in both]
     try:
         shares = {
-            name: np.mean([metrics.distinct_ngram_scores(said) for said in per_seed], axis=0)
+            name: _by_seed([metrics.distinct_ngram_scores(said) for said in per_seed])
             for name, per_seed in versions.items()
         }
     except InputError:  # no tri-gram at all
@@ -81,25 +79,30 @@ def record_retrieval(
     stands in some passage too, and the more often the more the passages found are about what is asked, so that
     "top_<k> above chance/<system>" takes off the same share for other questions' answers, the mean of N_SHUFFLES draws.
     What is left of it when the answers are another question's to begin with goes under ", shuffled answers". Where all
-    items name gold passages, "recall_at_<k>/<system>" is the share of these that is among the first k. Scores are means
-    over seeds.
+    items name gold passages, "recall_at_<k>/<system>" is the share of these that is among the first k. A score is the
+    mean over seeds; with more than one their own means are kept.
     """
     accepted = [item.answers for item in items]
     texts = {id_: passage.text for id_, passage in corpus.items()}
     draws = [accepted, *(_shuffled(accepted, seed) for seed in range(N_SHUFFLES + 1))]
     together = [answers for draw in draws for answers in draw]  # in one call each passage is read once
-    hits = np.mean([metrics.topk_accuracy([*rows] * len(draws), texts, together, ks) for rows in found], axis=0)
-    right, *wrong, other = hits.reshape(len(draws), len(items), len(ks))
-    chance = np.mean(wrong, axis=0)
+    hits = np.stack([metrics.topk_accuracy([*rows] * len(draws), texts, together, ks) for rows in found])
+    hits = np.moveaxis(hits.reshape(len(found), len(draws), len(items), len(ks)), 1, 0)
+    right, chance, other = hits[0], hits[1:-1].mean(axis=0), hits[-1]
     for place, k in enumerate(ks):
-        record.scores(f"top_{k}/{system}", items, right[:, place])
-        null = {"shuffled answers": (other - chance)[:, place]}
-        record.scores(f"top_{k} above chance/{system}", items, (right - chance)[:, place], null)
+        record.scores(f"top_{k}/{system}", items, _by_seed(right[..., place]))
+        null = {"shuffled answers": _by_seed((other - chance)[..., place])}
+        record.scores(f"top_{k} above chance/{system}", items, _by_seed((right - chance)[..., place]), null)
     gold = [item.gold_passages for item in items]
     if all(gold):
-        recall = np.mean([metrics.recall_curve(rows, gold, ks) for rows in found], axis=0)
-        for k, column in zip(ks, recall.T, strict=True):
-            record.scores(f"recall_at_{k}/{system}", items, column)
+        recall = np.stack([metrics.recall_curve(rows, gold, ks) for rows in found])
+        for place, k in enumerate(ks):
+            record.scores(f"recall_at_{k}/{system}", items, _by_seed(recall[..., place]))
+
+
+def _by_seed(per_seed: Sequence[Any] | np.ndarray) -> np.ndarray:
+    """Scores of k seeds as `Record.scores` takes them: (k, n), of a single seed (n,)."""
+    return np.array(per_seed) if len(per_seed) > 1 else np.array(per_seed[0])
 
 
 def _first_words(text: str, n: int) -> str:

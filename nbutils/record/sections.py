@@ -24,6 +24,7 @@ VERDICTS = (
     *(claims.REFUSED, claims.NOT_TESTED, SKIPPED, NOT_RUN),
 )
 _NO_FILE = ClaimsFile({}, {}, "", None, "", None)  # of a notebook without claims
+_PLURALS = {claims.HOLDS: "hold", claims.FAILS: "fail"}
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,8 @@ class Section:
     def counted(self) -> str:
         """How the primary claims came out, such as "4 reproduced, 1 open"."""
         counts = Counter(row.verdict for row in self.chosen(primary=True))
-        return ", ".join(f"{counts[word]} {word}" for word in VERDICTS if counts[word]) or "none yet"
+        words = {word: _PLURALS.get(word, word) if counts[word] > 1 else word for word in VERDICTS}
+        return ", ".join(f"{counts[word]} {words[word]}" for word in VERDICTS if counts[word]) or "none yet"
 
 
 def load_sections(scale: str, folder: Path) -> list[Section]:
@@ -133,7 +135,12 @@ def _headline(
     if missing:
         raise InputError(f"the headline of claims/{name[:2]}.yaml names {missing[0]!r}: {name} has no such metric")
     metrics = content["metrics"]
-    return re.sub(r"\{([^{}]*)\}", lambda found: f"{100 * metrics[found[1]]['value']:.0f} %", file.headline)
+    return re.sub(r"\{([^{}]*)\}", lambda found: _percent(metrics[found[1]]["value"]), file.headline)
+
+
+def _percent(share: float) -> str:
+    """In whole percent, halves up: Python would round 12.5 down and 13.5 up."""
+    return f"{math.floor(100 * share + 0.5 + 1e-9)} %"
 
 
 def _title(cells: Sequence[Mapping[str, Any]]) -> str:

@@ -10,7 +10,7 @@ import pytest
 from notebook_runs import MEASURED, SLUGS
 
 from nbutils import paths, record
-from nbutils.record import claims
+from nbutils.record import claim_files, claims
 
 EVERY = [(slug, name) for slug in SLUGS for name in notebook_runs.parameters(slug)]
 
@@ -159,6 +159,8 @@ def test_questions_without_gold_passages_will_do(slug, small_run, tmp_path):
 @pytest.mark.parametrize("slug", SLUGS)
 def test_tiny_gives_the_committed_results_again(slug, tmp_path):
     """Each mean within the committed interval, and no verdict turned round: other hardware rounds differently."""
+    if claim_files.load_file(claim_files.claims_path(slug)).status.startswith("on the former split"):
+        pytest.skip("the committed results are of other test questions")  # test_committed checks that they are
     before, again = committed(slug), notebook_runs.results(slug, tmp_path, scale="tiny")
     assert again["metrics"].keys() == before["metrics"].keys()
     for name, metric in before["metrics"].items():

@@ -204,7 +204,7 @@ def test_list_shows_titles_parameters_and_verdicts(call, notebooks, project):
     verdicts = {
         "00.a": {"verdict": "reproduced"},
         "00.b": {"verdict": "reproduced"},
-        "00.c": {"verdict": "inconclusive"},
+        "00.c": {"verdict": "open"},
     }
     (results / "record.json").write_text(json.dumps({"format": FORMAT, "claims": verdicts}), encoding="utf-8")
     status, out, _ = call("list")
@@ -212,7 +212,7 @@ def test_list_shows_titles_parameters_and_verdicts(call, notebooks, project):
     lines = out.splitlines()
     assert lines[0] == "00_demo  00 · A demonstration"
     assert "    n_docs: int = 3  passages per question" in lines
-    assert "    verdicts at tiny: 2 reproduced, 1 inconclusive" in lines
+    assert "    verdicts at tiny: 2 reproduced, 1 open" in lines
     assert sum("verdicts" in line for line in lines) == 1  # 01_other has not run
 
 

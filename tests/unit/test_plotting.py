@@ -300,15 +300,12 @@ def test_a_caption_says_what_the_whiskers_are():
         "Whiskers: 95 %, resampled by 59 subjects and 48 fields."
     )
     assert note_of(independent) == "Whiskers: 95 %, 200 independent questions."
-    assert note_of(independent, {**independent, "n": 1365}) == (
-        "Whiskers: 95 %, 200 to 1,365 independent questions."
-    )
+    assert note_of(independent, {**independent, "n": 1365}) == ("Whiskers: 95 %, 200 to 1,365 independent questions.")
     assert note_of({"n": 40, "interval": "least and greatest of 40 runs"}) == (
         "Whiskers: least and greatest of 40 runs, n = 40."
     )
     assert note_of(independent, clustered, {**clustered, "subjects": 24}) == (
-        "Whiskers: 95 %, clustered by 24 to 59 subjects and 48 fields; "
-        "95 %, 200 independent questions (m0)."
+        "Whiskers: 95 %, clustered by 24 to 59 subjects and 48 fields; 95 %, 200 independent questions (m0)."
     )
     for names, message in (([], "names no metrics"), ("m0", "names no metrics"), (["none"], "no metrics entry 'none'")):
         with pytest.raises(InputError, match=message):

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from nbutils import paths, record
-from nbutils.data import Dataset, Passage
+from nbutils.data import Dataset, Passage, question_example
 from nbutils.errors import InputError
-from nbutils.record import Record, load_record, without_volatile
+from nbutils.record import Record, answer_files, load_record, without_volatile
 
 CLAIMS = """\
 00.dense_over_bm25:
@@ -77,9 +77,10 @@ def test_a_saved_record_has_everything_and_reads_back(new):
     content = load_record(target)
     assert content == one.content
     assert list(content) == [
-        *("format", "notebook", "scale", "seed", "parameters", "preset", "data", "models", "made_by", "versions"),
-        *("device", "timings", "scores", "metrics", "series", "matrices", "claims", "skipped", "figures"),
+        *("format", "notebook", "scale", "seed", "draw", "parameters", "preset", "data", "models", "made_by"),
+        *("versions", "device", "timings", "scores", "metrics", "series", "matrices", "claims", "skipped", "figures"),
     ]
+    assert (content["format"], content["draw"]) == (4, None)  # a notebook without that parameter
     assert content["parameters"] == {"n_docs": None, "scale": "tiny", "seed": 0}  # out_dir is no part of the result
     assert content["preset"] == {"n_questions": 40, "ks": [1, 5]}
     assert content["data"] == {"name": "factbook", "sha256": "d" * 64, "n_passages": 1, "n_questions": 0}
@@ -88,7 +89,7 @@ def test_a_saved_record_has_everything_and_reads_back(new):
     metric = content["metrics"]["recall/Dense"]
     assert metric["value"] == pytest.approx(np.mean(content["scores"]["recall/Dense"]["values"]))
     assert metric["low"] < metric["value"] < metric["high"]
-    assert (metric["n"], metric["interval"]) == (40, "95 % bootstrap over questions")
+    assert (metric["n"], metric["interval"]) == (40, "95 %, questions independent")
     assert content["metrics"]["loss"]["interval"] == "spread over 3 seeds"
     assert content["series"]["curve/Dense"]["y"] == [0.5, 1.0]
     assert content["series"]["curve/Dense"]["low"][0] < 0.5
@@ -100,8 +101,10 @@ def test_a_saved_record_has_everything_and_reads_back(new):
     assert content["figures"] == {"recall": {"file": "recall.png", "caption": "Recall. n = 40"}}
     assert (target.parent / "recall.png").read_bytes() == b"png"
     outcome = content["claims"]["00.dense_over_bm25"]
-    interval = f"{outcome['value']:+.3f} [{outcome['low']:.3f}, {outcome['high']:.3f}]"
-    assert line == f"reproduced  00.dense_over_bm25  {interval}  n=40"
+    interval = f"{outcome['value']:+.2f} [{outcome['low']:.2f}, {outcome['high']:.2f}]"
+    assert line == f"holds  00.dense_over_bm25  {interval}, 40 questions"
+    assert outcome["sentence"] == "Dense retrieval finds more than BM25."
+    assert not {"label", "paper_effect", "locked"} & outcome.keys()  # the claim has none, and is exploratory
 
 
 def test_the_file_is_json_without_nan_with_one_line_per_entry(new):
@@ -310,12 +313,116 @@ def test_claims_are_judged_once_and_only_by_their_notebook(new):
     )
 
 
-def test_a_claim_that_its_null_passes_stops_the_run(new):
+def test_a_claim_that_its_null_passes_is_refused_and_says_so(new):
     one = new()
     for name, value in (("Dense", 1.0), ("BM25", 0.0), ("shuffled", 1.0)):
         one.scores(f"recall/{name}", IDS, [value] * 40)
-    with pytest.raises(InputError, match="cannot fail"):
-        one.claim("00.dense_over_bm25")
+    line = one.claim("00.dense_over_bm25")
+    assert line.startswith("refused  00.dense_over_bm25  +1.00 [")
+    assert line.endswith("(its null input has one value for every question: the check cannot fail)")
+
+
+def test_seeds_are_kept_beside_the_mean_over_them(new):
+    one = fill(new())
+    by_seed = np.stack([np.arange(40) % 2, np.ones(40), np.zeros(40)])
+    one.scores("trained", IDS, by_seed, {"shuffled": by_seed[:1]})
+    one.scores("not trained", IDS, by_seed[0])
+    scores = load_record(one.save())["scores"]
+    assert scores["trained"]["values"] == pytest.approx([1 / 3, 2 / 3] * 20)
+    assert scores["trained"]["seed_means"] == [0.5, 1.0, 0.0]
+    assert scores["trained, shuffled"]["seed_means"] == [0.5]
+    assert "seed_means" not in scores["not trained"]
+    assert one["metrics"]["trained"]["seeds"] == 3 and "seeds" not in one["metrics"]["not trained"]
+    # Their variance is part of the interval: three means with a variance of 1/4, over 3.
+    wide, narrow = (one["metrics"][name] for name in ("trained", "not trained"))
+    assert (wide["low"], wide["high"]) == (0.0, 1.0) and narrow["low"] > 0.3
+    with pytest.raises(InputError, match="40 question ids but values of 39"):
+        one.scores("other", IDS, by_seed[:, 1:])
+    with pytest.raises(InputError, match="scores 'nan' of question q0: nan is not a finite number"):
+        one.scores("nan", IDS, [[0.0] * 40, [math.nan] + [0.0] * 39])
+
+
+PRIMARY = """\
+00.first:
+  primary: true
+  label: first over BM25
+  paper: "Lewis et al. 2020"
+  where: "Table 1"
+  sentence: "The first is better."
+  paper_values: "-"
+  quantity: {mean: first}
+  rule: {ordering: "> 0"}
+  null: {mean: noise}
+  min_scale: tiny
+00.second:
+  primary: true
+  paper: "this project"
+  where: "-"
+  sentence: "The second is better."
+  paper_values: "-"
+  quantity: {difference: [second, zero]}
+  rule: {ordering: "> 0"}
+  null: {difference: [noise, zero]}
+  min_scale: tiny
+00.third:
+  primary: true
+  paper: "this project"
+  where: "-"
+  sentence: "The third is better."
+  paper_values: "-"
+  quantity: {difference: [zero, second]}
+  rule: {ordering: "> 0.3"}
+  null: {difference: [zero, noise]}
+  min_scale: tiny
+"""
+
+
+def judged_primaries(new):
+    """Records whose second primary claim is p = 0.030: decided alone, open beside two others."""
+    one = new()
+    one.dataset(Dataset("factbook", {}, [], sha256="d"))
+    ids, spread = [f"q{i}" for i in range(100)], np.tile([1.0, -1.0], 50)
+    for name, values in (("first", spread + 1), ("second", spread + 0.221), ("zero", 0 * spread), ("noise", spread)):
+        one.scores(name, ids, values)
+    return one, [one.claim(f"00.{name}") for name in ("first", "second", "third")]
+
+
+def test_verdicts_of_primary_claims_are_adjusted_once_all_are_judged(new, write_claims):
+    write_claims(PRIMARY.replace('"> 0.3"', '"> -0.1"'))  # not there at all: the third is open
+    one, lines = judged_primaries(new)
+    assert lines[0] == "reproduced  00.first  1.00 [0.80, 1.20], 100 questions"  # a mean has no sign
+    assert lines[1] == "holds  00.second  +0.22 [0.02, 0.42], 100 questions"  # by itself
+    text = one.verdicts()
+    assert text.splitlines() == [
+        *("reproduced  1.00 [0.76, 1.24], 100 questions", "    The first is better."),
+        *("open  +0.22 [-0.01, 0.45], 100 questions", "    The second is better."),
+        *("open  -0.22 [-0.45, 0.01], 100 questions", "    The third is better."),
+    ]
+    assert one.verdicts() == text
+    outcome = load_record(one.save())["claims"]["00.second"]
+    assert (outcome["verdict"], outcome["locked"], outcome["primary"]) == ("open", False, True)
+    assert outcome["holm"].keys() == {"alpha", "low", "high"} and outcome["mde"] > 0
+    assert fill(new()).verdicts() == "no primary claim was judged"
+
+
+def test_save_adjusts_what_was_not_adjusted_before(new, write_claims):
+    write_claims(PRIMARY)
+    one, _ = judged_primaries(new)
+    outcomes = load_record(one.save())["claims"]
+    assert [outcome["verdict"] for outcome in outcomes.values()] == ["reproduced", "holds", "fails"]
+    assert all("holm" in outcome for outcome in outcomes.values())
+    assert outcomes["00.first"]["label"] == "first over BM25"
+
+
+def test_answers_are_written_beside_the_record_and_taken_away_again(new):
+    items = [question_example("q0", "Capital of Peru?", ("Lima",), ("p",))]
+    one = fill(new())
+    one.answers("RAG", items, ["Lima"], [1], [["p"]])
+    target = one.save()
+    content = answer_files.load_answers(target.parent / "answers.json")
+    assert content["systems"]["RAG"]["q0"] == {"text": "Lima", "right": 1, "passages": ["p"]}
+    fill(new()).save()
+    assert sorted(path.name for path in target.parent.iterdir()) == ["record.json"]
 
 
 def test_nothing_is_written_before_save_and_a_failed_save_changes_nothing(new, monkeypatch):
@@ -377,7 +484,7 @@ def test_constructor_refuses_unknown_scales_notebooks_and_values(new):
 
 def test_load_record_refuses_what_is_no_record(tmp_path):
     path = tmp_path / "record.json"
-    for text in (None, "{", "[]", '{"format": 0}', '{"format": 1'):
+    for text in (None, "{", "[]", '{"format": 0}', '{"format": 3}', '{"format": 4'):
         if text is not None:
             path.write_text(text, encoding="utf-8")
         with pytest.raises(InputError):

@@ -561,3 +561,13 @@ def test_verdicts_are_counted_in_a_fixed_order(repository):
     repository.fresh["00.undecided"]["verdict"] = "not reproduced"
     readme, *_ = rendered(outcomes=repository.fresh)
     assert "[1 not reproduced, 1 open]" in readme
+
+
+def test_shares_are_rounded_half_up_and_counts_agree_with_their_verbs():
+    shares = {"a": 0.125, "b": 0.135, "c": 0.365, "d": 0.0049, "e": 0.29}
+    content = {"metrics": {name: {"value": share} for name, share in shares.items()}, "skipped": {}}
+    file = SimpleNamespace(headline=" ".join(f"{{{name}}}" for name in shares))
+    assert sections._headline("00_demo", content, file, []) == "13 % 14 % 37 % 0 % 29 %"
+    rows = [SimpleNamespace(primary=True, verdict=word) for word in ("holds", "holds", "fails", "reproduced")]
+    section = sections.Section("00_demo", "", "", "", "", None, "", rows)
+    assert section.counted() == "1 reproduced, 2 hold, 1 fails"

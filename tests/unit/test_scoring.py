@@ -27,6 +27,14 @@ def test_what_is_retrieved_is_scored_by_answers_and_by_gold_passages():
     assert record["scores"]["recall_at_1/X"]["values"] == [0.5] * 4
     assert record["scores"]["recall_at_2/X"]["values"] == [1, 1, 0.5, 0.5]
     assert record["metrics"]["top_2/X"]["value"] == 1.0
+    # Each seed's own mean: the first finds p1 first, the second finds it for half of the questions, in second place.
+    assert record["scores"]["recall_at_1/X"]["seed_means"] == [1.0, 0.0]
+    assert record["scores"]["recall_at_2/X"]["seed_means"] == [1.0, 0.5]
+    assert record["scores"]["top_1/X"]["seed_means"] == [1.0, 0.5]
+    above = [record["scores"][f"top_1 above chance/X{null}"] for null in ("", ", shuffled answers")]
+    assert all(len(entry["seed_means"]) == 2 for entry in above) and record["metrics"]["top_1/X"]["seeds"] == 2
+    scoring.record_retrieval(record, "of one seed", items, corpus, found[:1], ks=(1, 2))
+    assert all("seed_means" not in entry for name, entry in record["scores"].items() if name.endswith("of one seed"))
     items[0] = data.Example("q0", "fact", "", "", ("Quito",), ())
     scoring.record_retrieval(record, "Y", items, corpus, found, ks=(1, 2))
     assert "recall_at_1/Y" not in record["scores"]  # not all questions name a gold passage
@@ -57,12 +65,12 @@ def test_scores_of_answers_are_means_over_seeds_beside_chance():
     scoring.record_answers(record, "exact_match", "RAG-Token", "verification", items, [right, wrong])
     name = "exact_match/RAG-Token/verification"
     assert record["metrics"][name]["value"] == 0.5 and record["scores"][name]["ids"] == [item.id for item in items]
-    seeds = record["metrics"][f"{name}, seeds"]
-    assert (seeds["low"], seeds["high"], seeds["interval"]) == (0.0, 1.0, "range over 2 seeds")
+    assert record["scores"][name]["seed_means"] == [1.0, 0.0] and record["metrics"][name]["seeds"] == 2
     assert record["metrics"][f"{name}, shuffled answers"]["value"] < 0.5  # the right answers to other claims
+    assert len(record["scores"][f"{name}, shuffled answers"]["seed_means"]) == 2
     assert record["scores"][f"{name}, shuffled answers"]["ids"] == record["scores"][name]["ids"]
     scoring.record_answers(record, "exact_match", "RAG-Token", "one seed", items, [right])
-    assert "exact_match/RAG-Token/one seed, seeds" not in record["metrics"]
+    assert "seed_means" not in record["scores"]["exact_match/RAG-Token/one seed"]
 
 
 def test_shuffled_answers_are_never_right_by_accident():
@@ -96,6 +104,7 @@ def test_diversity_at_equal_length_and_with_its_texts_exchanged():
     assert next(cut) == next(cut)  # the same words are left
     one, other = (value[f"distinct_trigrams mixed/{name}/clues"] for name in ("new with same", "same with new"))
     assert abs(one - other) < 0.1 < value["distinct_trigrams/new/clues"] - value["distinct_trigrams/same/clues"]
+    assert all(len(entry["seed_means"]) == 2 for entry in record["scores"].values())
     count = len(record["scores"])
     assert not scoring.record_diversity(record, "none", ids, {**texts, "new": [new, ["no more"] * 40]}, pairs, seed=0)
     assert len(record["scores"]) == count
