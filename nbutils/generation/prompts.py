@@ -42,9 +42,12 @@ def _template(name: str) -> str:
 def passage_prompts(
     examples: Sequence[Example], ids: np.ndarray | Sequence[Sequence[str]], corpus: dict[str, Passage]
 ) -> list[list[str]]:
-    """For each example one prompt per retrieved passage: `ids` (B, K), or lists that may differ in length."""
+    """For each example one prompt per retrieved passage: `ids` (B, K), or lists that may differ in length.
+
+    An id "", for which a search found nothing, has a prompt without a passage.
+    """
     return [
-        [build_prompt(example.question, corpus[id_]) for id_ in row]
+        [build_prompt(example.question, corpus[id_] if id_ else None) for id_ in row]
         for example, row in zip(examples, ids.tolist() if isinstance(ids, np.ndarray) else ids, strict=True)
     ]
 

@@ -2,8 +2,12 @@
 
 from nbutils.metrics.answers import (
     ANSWER_METRICS,
+    OWN_DATA,
+    PUBLISHED,
+    RULE_NOTES,
     answer_scores,
     check_answers,
+    comparison,
     distinct_ngram_scores,
     distinct_ngrams,
     normalize_answer,

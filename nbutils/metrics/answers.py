@@ -4,20 +4,30 @@ import functools
 import re
 import string
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from nbutils.errors import InputError
+from nbutils.text import comparable
 
 ANSWER_METRICS = ("exact_match", "token_f1", "rouge_l", "bleu_1")
+PUBLISHED, OWN_DATA = "published", "own data"
+RULE_NOTES = {  # what a page says of the rule
+    PUBLISHED: "Answers are compared as SQuAD's evaluation does: without case, punctuation and articles.",
+    OWN_DATA: (
+        "Answers are compared without case, punctuation and articles; signs, decimals and symbols count (-1.5, 10%, "
+        "C++), and what would become empty is compared as it stands (A)."
+    ),
+}
 
 
 def normalize_answer(text: str) -> str:
     """`text` as SQuAD's evaluation compares it: lower case, no ASCII punctuation, no articles, single spaces.
 
-    An answer that is nothing but an article or punctuation ("A", "?") becomes "": that is SQuAD's rule, kept here.
+    An answer that is nothing but an article or punctuation ("A", "?") becomes "", "-1.5" and "1.5" both become "15":
+    that is SQuAD's rule, kept here since papers score by it. For one's own data there is `text.comparable`.
     """
     text = text.lower().translate(_NO_PUNCTUATION)
     return " ".join(_ARTICLES.sub(" ", text).split())
@@ -48,18 +58,37 @@ def _check_texts(what: str, texts: Sequence[str]) -> None:
             raise InputError(f"{what}[{i}] is {text!r}: give a string")
 
 
-def answer_scores(metric: str, predictions: Sequence[str], answers: Sequence[Sequence[str]]) -> np.ndarray:
+def comparison(rule: str) -> Callable[[str], str]:
+    """What is compared of an answer: `normalize_answer` of papers ("published") or `text.comparable` ("own data")."""
+    require_rule(rule)
+    return normalize_answer if rule == PUBLISHED else comparable
+
+
+def require_rule(rule: str) -> None:
+    """Raise InputError for a rule of comparison that is none."""
+    if rule not in RULE_NOTES:
+        raise InputError(f"no rule {rule!r} to compare answers by: use one of {', '.join(RULE_NOTES)}")
+
+
+def answer_scores(
+    metric: str, predictions: Sequence[str], answers: Sequence[Sequence[str]], rule: str = PUBLISHED
+) -> np.ndarray:
     """Score of each prediction against its accepted answers, in [0, 1]: (n,).
 
     `metric` is one of "exact_match", "token_f1", "rouge_l", "bleu_1"; each module's docstring has its definition.
-    Raises InputError for an unknown metric, no predictions, unequal lengths, or a question without an answer.
+    `rule`: exact match and token F1 compare answers as papers do, or, with "own data", by `text.comparable`.
+    Raises InputError for an unknown metric or rule, no predictions, unequal lengths, or a question without an answer.
     """
     if metric not in ANSWER_METRICS:
         known = ", ".join(ANSWER_METRICS)
         raise InputError(f"no per-answer metric {metric!r}: use one of {known} (distinct_ngrams is corpus-level)")
     check_answers(predictions, answers)
     references = [list(accepted) for accepted in answers]
-    result = _evaluate_module(metric).compute(predictions=list(predictions), references=references)
+    require_rule(rule)
+    if rule != PUBLISHED and metric not in ("exact_match", "token_f1"):
+        raise InputError(f"{metric} has no rule {rule!r}: score by exact_match or token_f1")
+    extra = {} if rule == PUBLISHED else {"rule": rule}
+    result = _evaluate_module(metric).compute(predictions=list(predictions), references=references, **extra)
     return np.asarray(result["scores"], dtype=np.float64)
 
 

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from nbutils.errors import InputError
-from nbutils.metrics.answers import check_answers
+from nbutils.metrics.answers import OWN_DATA, PUBLISHED, check_answers, require_rule
+from nbutils.text import contains_answer, latin_language
 
 
 def retrieval_scores(
@@ -69,6 +70,7 @@ def _ranks(question: str, ranking: Mapping[str, float] | Sequence[str]) -> dict[
         if any(score != score for score in ranking.values()):
             raise InputError(f"the ranking of question {question!r} has a score that is not a number")
         ranking = sorted(ranking, key=lambda passage: -ranking[passage])
+    ranking = [passage for passage in ranking if passage != ""]
     _check_distinct(f"the ranking of question {question!r}", ranking)
     return {passage: -float(rank) for rank, passage in enumerate(ranking)}
 
@@ -79,7 +81,8 @@ def recall_curve(
     """R@k of ir_measures = |top k and gold| / |gold| of each question at each k: (n_questions, len(ks)).
 
     `ids[i]` are the passage ids retrieved for question i, best first; `gold[i]` its gold passages. A ranking may be
-    shorter than k (the retriever found no more), but not every one: then k is deeper than what was retrieved.
+    shorter than k (the retriever found no more), but not every one: then k is deeper than what was retrieved. An id ""
+    marks a place that a search left empty, see `retrieval.search`: it is no passage, and counts for the depth alone.
     Raises InputError for that, for no questions, unequal lengths, no gold passage and a passage ranked twice.
     """
     ranked = _rankings(ids, ks)
@@ -99,6 +102,7 @@ def topk_accuracy(
     texts: Mapping[Hashable, str],
     answers: Sequence[Sequence[str]],
     ks: Sequence[int],
+    rule: str = PUBLISHED,
 ) -> np.ndarray:
     """1 where some top-k passage contains an answer string, else 0: (n_questions, len(ks)).
 
@@ -106,10 +110,15 @@ def topk_accuracy(
     letters, digits and marks or else single symbols, and lower-cased; an answer counts where its tokens stand in the
     passage one after the other. So "Man" is not found in "Oman", and punctuation and articles must match. `texts` maps
     passage id to text; DPR searches the text, not the title. Chance hits count, hence never call this recall.
-    Raises InputError for unequal lengths, an unknown passage, and an answer without a token.
+
+    That is rule "published". By rule "own data" an answer stands in a passage as `text.contains_answer` has it: in
+    any script, in the language of the texts. For English the two agree, but for the form of quotes and dashes.
+    Raises InputError for unequal lengths, an unknown passage, an unknown rule, and an answer without a token.
     """
     ranked = _rankings(ids, ks)
     check_answers([""] * len(ranked), answers)
+    require_rule(rule)
+    language = latin_language(texts.values()) if rule == OWN_DATA else None
     padded: dict[Hashable, str] = {}  # each passage is normalized once, however many questions retrieve it
     found = np.zeros((len(ranked), max(ks)), dtype=bool)
     for i, (row, accepted) in enumerate(zip(ranked, answers, strict=True)):
@@ -121,7 +130,11 @@ def topk_accuracy(
                 if passage not in texts:
                     raise InputError(f"passage {passage!r}, ranked for question {i}, is not in the corpus")
                 padded[passage] = _padded_tokens(texts[passage])
-            if any(needle in padded[passage] for needle in needles):
+            if rule == OWN_DATA:
+                holds = any(contains_answer(texts[passage], answer, language) for answer in accepted)
+            else:
+                holds = any(needle in padded[passage] for needle in needles)
+            if holds:
                 found[i, rank:] = True
                 break
     return found[:, np.asarray(ks) - 1].astype(np.float64)
@@ -149,6 +162,7 @@ def _rankings(ids: Sequence[Sequence[Hashable]] | np.ndarray, ks: Sequence[int])
     depth = max(len(row) for row in ranked)
     if max(ks) > depth:
         raise InputError(f"k = {max(ks)} but no ranking is longer than {depth}: retrieve more passages, or lower k")
+    ranked = [[passage for passage in row if passage != ""] for row in ranked]
     for i, row in enumerate(ranked):
         _check_distinct(f"the ranking of question {i}", row)
     return ranked

@@ -34,6 +34,7 @@ from nbutils.pilot.measure import (
     has_answer,
     paraphrase_triples,
     seconds_per_query,
+    stand_in_passages,
     tokens_per_query,
     training_flops_by_system,
 )
@@ -125,6 +126,7 @@ __all__ = [
     "show_panel",
     "simulate_drift",
     "split_questions",
+    "stand_in_passages",
     "system_cost",
     "tokens_per_query",
     "train_closed_book",

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from nbutils import data, metrics, models, retrieval
+from nbutils import data, metrics, models, retrieval, text
 from nbutils.data import Dataset, Example, Passage, words_of
 from nbutils.pilot import flops, measure, trainings
 from nbutils.pilot.costs import Cost, Prices, costs_by_system
@@ -56,13 +56,18 @@ def run_pilot(dataset: Dataset, preset: RagOrFinetune, seed: int = 0, log: Calla
         done(f"{' and '.join(systems)}: {len(test_items)} questions answered")
     answers = {system: answers[system] for system in SYSTEMS}
     seconds = {system: measure.seconds_per_query(shared, test_items[:4], system) for system in SYSTEMS}
-    answer_words = np.median([len(question.answers[0].split()) for question in test])
+    answer_words = np.median([len(text.words(question.answers[0])) for question in test])
     metric = "exact_match" if answer_words <= SHORT_ANSWER_WORDS else "token_f1"
     generator, encoder = shared.generators["untuned"], shared.question_encoders["frozen"]
     sample = [retrieval.passage_text(corpus[id_]) for id_ in [*corpus][:: max(1, len(corpus) // 200)]]
     index_update_flops = measure.encoding_flops(encoder, sample) / len(sample) * len(corpus)
     index_bytes = retrieval.index_bytes(len(corpus), models.embedding_dim(encoder), preset.sources.index)
+    supported = measure.stand_in_passages(test_items, corpus)
+    scores = _scores(metric, test_items, answers, shared, supported)
     done("measured")
+    notes += text.language_notes(passage.text for passage in corpus.values())
+    if not supported:
+        notes.append("The accepted answers are labels or in other words than the passages': no passage supports them.")
     if len(corpus) == 1:
         notes.append("One passage: there was nothing for a retriever to learn.")
     return Findings(
@@ -73,7 +78,7 @@ def run_pilot(dataset: Dataset, preset: RagOrFinetune, seed: int = 0, log: Calla
         metric=metric,
         test_questions=test,
         answers=answers,
-        scores=_scores(metric, test_items, answers, shared),
+        scores=scores,
         query_flops=_query_flops(test_items, answers, shared),
         training_flops=training_flops,
         index_update_flops=index_update_flops,
@@ -164,20 +169,27 @@ def _query_flops(items: Sequence[Example], answers: Mapping[str, Answers], share
     return means
 
 
-def _scores(metric: str, items: Sequence[Example], answers: Mapping[str, Answers], shared: SharedModels) -> dict:
-    """{what: {system: (n,)}}: right answers, answers in the source that is shown, and those in no gold passage."""
+def _scores(
+    metric: str, items: Sequence[Example], answers: Mapping[str, Answers], shared: SharedModels, supported: bool
+) -> dict:
+    """{what: {system: (n,)}}: right answers, answers in the source that is shown, and those in no gold passage.
+
+    The latter two only where accepted answers are words that passages support.
+    """
     accepted, corpus = [item.answers for item in items], shared.corpus
     # A closed-book answer is given a source too: what the frozen retriever finds for the question.
     queries = [item.query for item in items]
     frozen = retrieval.DenseRetriever(shared.index, shared.question_encoders["frozen"])
     shown = retrieval.search(frozen, queries, shared.n_docs)[0].tolist()
-    scores: dict[str, dict[str, np.ndarray]] = {"right": {}, "in its source": {}, "tokens": {}}
+    scores: dict[str, dict[str, np.ndarray]] = {"right": {}, "tokens": {}}
     for system, of_system in answers.items():
-        scores["right"][system] = metrics.answer_scores(metric, of_system.texts, accepted)
-        sources = of_system.sources if system in RAG_SYSTEMS else shown
-        scores["in its source"][system] = measure.has_answer(of_system.texts, sources, corpus)
+        scores["right"][system] = metrics.answer_scores(metric, of_system.texts, accepted, metrics.OWN_DATA)
         scores["tokens"][system] = measure.tokens_per_query(of_system)
-    if all(item.gold_passages for item in items):
+        if supported:
+            sources = of_system.sources if system in RAG_SYSTEMS else shown
+            values = measure.has_answer(of_system.texts, sources, corpus)
+            scores.setdefault("in its source", {})[system] = values
+    if supported and all(item.gold_passages for item in items):
         gold = [item.gold_passages for item in items]
         scores["unsupported"] = {
             system: 1 - measure.has_answer(of_system.texts, gold, corpus) for system, of_system in answers.items()

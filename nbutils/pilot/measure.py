@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from nbutils import cache, generation, metrics
+from nbutils import cache, generation
 from nbutils.data import Example, Passage
 from nbutils.errors import InputError
 from nbutils.models import Encoder, Generator
 from nbutils.pilot import flops
 from nbutils.pilot.flops import TransformerShape
 from nbutils.pilot.systems import Answers, SharedModels, answer, count_answer_tokens, count_tokens
+from nbutils.text import comparable, contains_answer, latin_language
 from nbutils.training import TrainingSettings
 
 # Answers, one value a question
@@ -21,15 +22,37 @@ from nbutils.training import TrainingSettings
 def has_answer(texts: Sequence[str], ids: Sequence[Sequence[str]], corpus: Mapping[str, Passage]) -> np.ndarray:
     """1 where an answer stands, word for word, in one of its passages (title or text), else 0: (B,).
 
-    An empty answer and one without passages are in none. Words are compared as DPR compares them.
+    An empty answer and one without passages are in none. Words are compared as by `text.contains_answer`, in the
+    language of the passages; in English that is DPR's way.
     """
-    visible = [any(letter.isprintable() and not letter.isspace() for letter in text) for text in texts]
-    places = [i for i, (seen, row) in enumerate(zip(visible, ids, strict=True)) if seen and len(row)]
+    language = latin_language(passage.text for passage in corpus.values())
     values = np.zeros(len(texts))
-    for i in places:
-        passages = {id_: f"{corpus[id_].title}. {corpus[id_].text}" for id_ in ids[i]}
-        values[i] = metrics.topk_accuracy([list(ids[i])], passages, [[texts[i]]], [len(ids[i])])[0, 0]
+    for i, (text, row) in enumerate(zip(texts, ids, strict=True)):
+        passages = (f"{corpus[id_].title}. {corpus[id_].text}" for id_ in row if id_)
+        values[i] = any(contains_answer(passage, text, language) for passage in passages)
     return values
+
+
+def stand_in_passages(items: Sequence[Example], corpus: Mapping[str, Passage]) -> bool:
+    """False where accepted answers are labels, which no passage supports by its words: "yes", or "B" of a list.
+
+    They are labels if at least half are such a word or a single letter, or if fewer than half of those with gold
+    passages have an accepted answer in one of them.
+    """
+    answers = [item.answers for item in items]
+    if 2 * sum(_is_label(accepted[0]) for accepted in answers) >= len(items):
+        return False
+    with_gold = [item for item in items if item.gold_passages]
+    found = np.zeros(len(with_gold))
+    for place in range(max((len(item.answers) for item in with_gold), default=0)):
+        texts = [item.answers[place] if place < len(item.answers) else "" for item in with_gold]
+        found = np.maximum(found, has_answer(texts, [item.gold_passages for item in with_gold], corpus))
+    return not with_gold or 2 * found.sum() >= len(with_gold)
+
+
+def _is_label(answer: str) -> bool:
+    short = comparable(answer)
+    return short in ("yes", "no", "true", "false") or (len(short) == 1 and short.isascii() and short.isalpha())
 
 
 def tokens_per_query(answers: Answers) -> np.ndarray:

@@ -65,9 +65,8 @@ def opinions(findings: Findings) -> list[dict[str, str]]:
     table = []
     for question, opinion, what, one, other, rule in rows:
         if what not in findings.scores:
-            table.append(
-                {"question": question, "opinion": opinion, "here": "no gold passages", "verdict": "not measured"}
-            )
+            here = "no gold passages" if "in its source" in findings.scores else "no passage supports these answers"
+            table.append({"question": question, "opinion": opinion, "here": here, "verdict": "not measured"})
             continue
         difference = findings.scores[what][one] - findings.scores[what][other]
         interval_of = metrics.bootstrap_mean if what == "tokens" else interval_of_difference
@@ -91,6 +90,7 @@ def render_page(findings: Findings, recommendation: Recommendation, requirements
     """The page as one HTML text: no scripts, nothing loaded from elsewhere."""
     costs_by_model = {model: costs_from_findings(findings, prices, model) for model in findings.query_flops}
     costs = costs_by_model[findings.generator]
+    shown = findings.scores.get("in its source", {})
     table = []
     for system, answers in findings.answers.items():
         value, low, high = metrics.bootstrap_mean(findings.scores["right"][system])
@@ -98,7 +98,7 @@ def render_page(findings: Findings, recommendation: Recommendation, requirements
             {
                 "system": system,
                 "right": f"{value:.2f} [{low:.2f}, {high:.2f}]",
-                "source": f"{findings.scores['in its source'][system].mean():.2f}",
+                "source": f"{shown[system].mean():.2f}" if shown else "not measured",
                 "tokens": f"{measure.tokens_per_query(answers).mean():,.0f}",
                 "seconds": f"{findings.seconds[system]:.2f}",
                 "thousand": [f"{1_000 * one[system].query:.2g}" for one in costs_by_model.values()],
@@ -114,6 +114,7 @@ def render_page(findings: Findings, recommendation: Recommendation, requirements
         requirements=requirements,
         prices=prices,
         table=table,
+        rule=metrics.RULE_NOTES[metrics.OWN_DATA],
         models=list(findings.query_flops),
         opinions=opinions(findings),
         figures=draw_figures(findings, requirements, prices),

@@ -1,6 +1,6 @@
 """Which passages of a corpus answer a question: keyword and dense indexes, and one search over either."""
 
-from nbutils.retrieval.bm25 import BM25Index, build_bm25
+from nbutils.retrieval.bm25 import NOTHING, BM25Index, build_bm25, found, shortfall
 from nbutils.retrieval.checks import require_width
 from nbutils.retrieval.dense import DenseIndex, add_passages, build_dense, passage_text
 from nbutils.retrieval.faiss_index import EXACT, index_bytes

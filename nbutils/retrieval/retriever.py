@@ -24,8 +24,11 @@ Retriever = BM25Index | DenseRetriever
 def search(retriever: Retriever, queries: list[str], n_docs: int) -> tuple[np.ndarray, np.ndarray]:
     """The `n_docs` best passages of each query, best first: ids (B, K) as strings and scores (B, K) float32.
 
-    Scores are those of BM25, or inner products. K is smaller than `n_docs` only when the corpus is. The vectors of the
-    queries are kept by content: for an encoder that is being trained, `with cache.off():`.
+    Scores are those of BM25, or inner products. K is smaller than `n_docs` only when the corpus is. BM25 finds only
+    passages that share a word with the question: places left are "" (`NOTHING`) with score -inf, so that they have no
+    part in p(z|x); where nothing matches all K scores are 0. `found(ids)` has the lists without them, for a fusion say,
+    and `shortfall(ids)` says how many questions have fewer than K. The vectors of the queries are kept by content: for
+    an encoder that is being trained, `with cache.off():`.
     Raises InputError for no queries, no passages asked for, an encoder whose vectors are not as wide as the index's,
     and an approximate index that finds fewer passages.
     """

@@ -8,7 +8,7 @@ from nbutils import cache
 from nbutils.data import Example, Passage, corpus_sha256
 from nbutils.errors import InputError
 from nbutils.models import Encoder, Generator
-from nbutils.retrieval import DenseIndex
+from nbutils.retrieval import NOTHING, DenseIndex
 from nbutils.training.checks import require_index, require_layers, require_marginal, require_settings
 from nbutils.training.embedding import search_with_gradients
 from nbutils.training.identity import run_key
@@ -40,8 +40,9 @@ def train_rag(
     p(z|x) is the softmax of these divided by `temperature`. Passage vectors and `index` stay as they are, and the
     index is returned with what learned; the question encoder starts as a copy of `question_encoder`, and every step
     searches anew with it. With `retrieved` = (ids (N, K), scores (N, K)), a row for each example, the retriever is
-    fixed: the scores (BM25's or a frozen encoder's; -inf leaves a passage out) are the logits of p(z|x), the first
-    `n_docs` columns count, and question encoder and index are returned as they came. There is no passage encoder.
+    fixed: the scores (BM25's or a frozen encoder's; -inf leaves a passage out) are the logits of p(z|x), an id "" is no
+    passage, the first `n_docs` columns count, and question encoder and index are returned as they came. There is no
+    passage encoder.
 
     History: `loss` (nats an answer), `grad_norm` (before clipping), `max_doc_prob` (mean of max_z p(z|x)),
     `posterior_entropy` (nats, of p(z|x,y)), and where examples name gold passages `hit_rate` (share of the batch's
@@ -103,7 +104,7 @@ def _require_retrieved(retrieved, corpus: dict[str, Passage], n_examples: int, n
     ids, scores = ids[:, :n_docs], scores[:, :n_docs]
     if np.isnan(scores).any() or np.isposinf(scores).any() or np.isneginf(scores).all(1).any():
         raise InputError("retrieved scores hold NaN or infinity, or leave out every passage of an example")
-    unknown = {*ids.ravel().tolist()} - corpus.keys()
+    unknown = {*ids.ravel().tolist()} - corpus.keys() - {NOTHING}
     if unknown:
         raise InputError(f"retrieved passage {min(unknown)!r} is not in the corpus: give the corpus that was searched")
     return ids, scores

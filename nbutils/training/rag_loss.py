@@ -30,10 +30,7 @@ def add_rag_gradients(loss: RagLoss, learners: Learners, rows: list[int], ids: n
     import torch
 
     batch = [loss.examples[row] for row in rows]
-    prompts = [
-        [generation.build_prompt(example.question, loss.corpus[id_]) for id_ in of_question]
-        for example, of_question in zip(batch, ids.tolist(), strict=True)
-    ]
+    prompts = generation.passage_prompts(batch, ids, loss.corpus)
     # A question's passages meet in its loss, so a forward pass holds whole questions. All passages share the
     # encoders' graph: their gradients are summed at `leaf` and go through it once.
     leaf = scores.detach().clone().requires_grad_(scores.requires_grad)

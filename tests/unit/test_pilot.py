@@ -164,6 +164,28 @@ def test_an_answer_is_found_by_words():
     assert pilot.has_answer(["Peru"], [["peru"]], CORPUS).tolist() == [1]
 
 
+def test_an_answer_is_found_in_other_scripts():
+    corpus = {
+        "zh": Passage("\u9a6c\u6d1b\u6e7e", "\u5b83\u7531\u674e\u660e\u4e8e1840\u5e74\u5efa\u7acb\u3002"),
+        "ja": Passage("", "\u6771\u4eac\u90fd\u306f\u5e83\u3044\u3002"),
+    }
+    texts = ["\u674e\u660e", "1840\u5e74", "840", "\u9a6c\u6d1b\u6e7e", "\u738b\u82b3"]
+    assert pilot.has_answer(texts, [["zh"]] * 5, corpus).tolist() == [1, 1, 0, 1, 0]
+    assert pilot.has_answer(["\u6771\u4eac", "\u4eac\u90fd"], [["ja"]] * 2, corpus).tolist() == [
+        1,
+        0,
+    ]  # no part of a word
+
+
+def test_labels_stand_in_no_passage():
+    def asked(*answers):
+        return [question_example(f"q{i}", "Is it?", (answer,), ("peru",)) for i, answer in enumerate(answers)]
+
+    assert pilot.stand_in_passages(asked("Lima", "Lima", "no"), CORPUS)
+    for labels in (("yes", "no", "Lima"), ("A", "B.", "Lima"), ("negative", "positive", "Lima")):
+        assert not pilot.stand_in_passages(asked(*labels), CORPUS), labels
+
+
 def test_costs_of_an_answer_by_hand(shared):
     answers = pilot.Answers(["a"], np.zeros(1), [["chad", "peru"]], [[30, 40]], [3], [2])
     assert pilot.tokens_per_query(answers).tolist() == [76]

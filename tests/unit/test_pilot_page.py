@@ -73,6 +73,7 @@ def test_the_page_shows_all_systems_and_loads_nothing(made):
     assert not re.search(r"(?:src|href)=\"(?!data:)|<script|https?://", page)
     assert "&lt;b&gt;Mali" in page and "<b>Mali" not in page
     assert "1 of 7 passages have more than 150 words" in page
+    assert pilot.page.metrics.RULE_NOTES["own data"] in html.unescape(page)
     assert "12 test questions" in page and len(lines) >= 8
 
 

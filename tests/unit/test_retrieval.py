@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+import re
 from collections import Counter
 
 import checkpoints
@@ -10,12 +11,13 @@ import numpy as np
 import pytest
 from substitution import substitute, uncached
 
-from nbutils import data, models, paths, retrieval
+from nbutils import data, generation, metrics, models, paths, retrieval
 from nbutils.data import Passage
 from nbutils.errors import InputError
 from nbutils.models import encoding as encoding_module
 from nbutils.models import runtime as runtime_module
 from nbutils.retrieval import DenseRetriever
+from nbutils.retrieval import bm25 as bm25_module
 from nbutils.retrieval import faiss_index as faiss_index_module
 
 # Lower case, already stemmed, no stop words: what is counted is what is written.
@@ -94,17 +96,80 @@ def test_bm25_scores_are_lucenes(title_weight):
     index = retrieval.build_bm25(CORPUS, title_weight)
     ids, scores = retrieval.search(index, QUESTIONS, len(CORPUS))
     for question, row_ids, row_scores in zip(QUESTIONS, ids, scores, strict=True):
-        expected = dict(zip(CORPUS, bm25_by_hand(documents, question), strict=True))
-        assert dict(zip(row_ids.tolist(), row_scores.tolist(), strict=True)) == pytest.approx(expected, abs=1e-5)
-    other = bm25_by_hand(documents, QUESTIONS[0], k1=1.2)
-    assert sorted(scores[0].tolist()) != pytest.approx(sorted(other), abs=1e-3)  # the comparison sees a wrong k1
+        by_hand = bm25_by_hand(documents, question)
+        expected = {id_: score for id_, score in zip(CORPUS, by_hand, strict=True) if score > 0}
+        found = {id_: score for id_, score in zip(row_ids.tolist(), row_scores.tolist(), strict=True) if id_}
+        assert found == pytest.approx(expected, abs=1e-5)
+    other = [score for score in bm25_by_hand(documents, QUESTIONS[0], k1=1.2) if score > 0]
+    assert sorted(scores[0][ids[0] != ""].tolist()) != pytest.approx(sorted(other), abs=1e-3)  # sees a wrong k1
 
 
 def test_bm25_ignores_case_endings_and_stop_words():
     index = retrieval.build_bm25({"a": Passage("Fishing", "Ports."), "b": Passage("Wine", "The cheeses of the land")})
     ids, scores = retrieval.search(index, ["the PORT of", "fishes", "a cheese", "the of"], 1)
-    assert ids[:3, 0].tolist() == ["a", "a", "b"] and (scores[:3] > 0).all()
+    assert ids[:, 0].tolist() == ["a", "a", "b", ""] and (scores[:3] > 0).all()
     assert scores[3, 0] == 0
+
+
+def test_keyword_search_finds_only_what_matches():
+    corpus = {
+        "a": Passage("", "port"),
+        "b": Passage("", "wine port"),
+        "c": Passage("", "desert"),
+        "d": Passage("", "oil"),
+    }
+    index = retrieval.build_bm25(corpus)
+    ids, scores = retrieval.search(index, ["deserts", "of a port", "unknown", "the of", ""], 4)
+    assert retrieval.found(ids) == [["c"], ["a", "b"], [], [], []]
+    assert np.isneginf(scores[:2][ids[:2] == ""]).all() and (scores[:2][ids[:2] != ""] > 0).all()
+    assert (scores[2:] == 0).all()  # as logits: no place is better than another
+    assert retrieval.shortfall(ids) == "Fewer than 4 passages match 5 of 5 questions, none matches 3."
+    assert retrieval.shortfall(ids[:2, :1]) == ""
+    # What is made of it: no recall by chance, and a prompt without a passage.
+    assert metrics.recall_curve(ids, [{"c"}, {"d"}, {"a"}, {"a"}, {"d"}], [1, 4]).tolist() == [[1, 1]] + [[0, 0]] * 4
+    texts = {id_: passage.text for id_, passage in corpus.items()}
+    assert metrics.topk_accuracy(ids[:3], texts, [["desert"], ["oil"], ["port"]], [4])[:, 0].tolist() == [1, 0, 0]
+    asked = [data.question_example(f"q{i}", "Who?", ("x",), ()) for i in range(3)]
+    prompts = generation.passage_prompts(asked, ids[:3, :2], corpus)
+    bare = generation.build_prompt("Who?")
+    assert [row.count(bare) for row in prompts] == [1, 0, 2] and "desert" in prompts[0][0]
+
+
+# A few hundred sentences about invented towns, each with a question in other words.
+SYLLABLES = "马洛奎尔东威塔恩奥德费罗林斯卡比芒福灰格"
+TEMPLATES = (
+    ("{}镇的灯塔高{}米。夜里很亮。", "{}镇的灯塔有多高"),
+    ("{}镇的桥建于{}年。跃过河流。", "{}镇的桥是哪一年建的"),
+    ("{}镇每年有{}名游客来参观博物馆。", "多少游客参观{}镇的博物馆"),
+)
+
+
+def test_chinese_is_searched_by_words():
+    rng = np.random.default_rng(0)
+    towns = list(dict.fromkeys("".join(rng.choice(list(SYLLABLES), 3)) for _ in range(120)))[:100]
+    corpus, queries = {}, []
+    for town in towns:
+        for number, (sentence, question) in enumerate(TEMPLATES):
+            corpus[f"{town}{number}"] = Passage("", sentence.format(town, rng.integers(1000, 9999)))
+            queries.append(question.format(town))
+    ids, _ = retrieval.search(retrieval.build_bm25(corpus), queries, 1)
+    assert np.mean(ids[:, 0] == list(corpus)) > 0.9
+    # Words as runs of letters, which was the fault: a sentence is a word, and no question has one of them.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bm25_module, "search_words", lambda text, language: re.findall(r"\b\w\w+\b", text))
+        ids, _ = retrieval.search(retrieval.build_bm25(corpus), queries, 1)
+    assert np.mean(ids[:, 0] == list(corpus)) < 0.3
+
+
+def test_words_are_stemmed_in_the_language_of_the_corpus():
+    corpus = {
+        "a": Passage("", "Die H\u00e4user der Stadt sind alt und das Dorf ist nicht gro\u00df."),
+        "b": Passage("", "Der Hafen und die Br\u00fccke von Kiel sind mit dem Meer zu sehen."),
+    }
+    index = retrieval.build_bm25(corpus)
+    assert index.language == "german" and retrieval.build_bm25(CORPUS).language == "english"
+    ids, _ = retrieval.search(index, ["Welches Haus?", "Br\u00fccken", "und die"], 2)
+    assert retrieval.found(ids) == [["a"], ["b"], []]
 
 
 def test_title_weight_decides_where_passages_do_not_name_their_document():
@@ -133,8 +198,11 @@ def test_search_returns_ids_and_scores_best_first(encoder, method, n_docs, width
     ids, scores = searches(encoder)[method](QUESTIONS, n_docs)
     assert ids.shape == scores.shape == (len(QUESTIONS), width)
     assert ids.dtype.kind == "U" and scores.dtype == np.float32
-    assert (np.diff(scores, axis=1) <= 0).all()
-    assert all(len(set(row)) == width and set(row) <= set(CORPUS) for row in ids.tolist())
+    assert (scores[:, 1:] <= scores[:, :-1]).all()
+    n_found = [[*row].index("") if "" in row else width for row in ids.tolist()]
+    assert all(set(row[n:]) <= {""} for row, n in zip(ids.tolist(), n_found, strict=True))  # at the end only
+    assert all(len({*row[:n]} & {*CORPUS}) == n for row, n in zip(ids.tolist(), n_found, strict=True))
+    assert n_found == [width] * 5 if method == "Dense" else n_found[-1] == 0
 
 
 @pytest.mark.parametrize("method", ["BM25", "Dense"])

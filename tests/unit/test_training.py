@@ -467,6 +467,20 @@ def test_a_passage_with_score_minus_infinity_is_left_out(llama, encoder, index, 
     assert everything["loss"][0] != pytest.approx(curves[0]["loss"][0], rel=1e-3)
 
 
+def test_a_place_that_a_search_left_empty_is_no_passage(llama, encoder, index, train):
+    ids, scores = retrieval.search(retrieval.DenseRetriever(index, encoder), [example.query for example in EXAMPLES], 3)
+    scores[:, 1] = -np.inf
+    empty, once = np.where(np.isinf(scores), "", ids), dataclasses.replace(SHORT, n_steps=1)
+    curves = [train(llama, once, retrieved=(which, scores)).history["loss"] for which in (ids, empty)]
+    assert curves[0] == pytest.approx(curves[1], rel=1e-3)
+    # Nothing found at all: the question is asked without a passage, three times with a third of the weight.
+    nothing = np.full_like(ids, ""), np.zeros_like(scores)
+    asked = train(llama, once, retrieved=nothing).history
+    assert asked["max_doc_prob"][0] == pytest.approx(1 / 3) and asked["loss"][0] != pytest.approx(
+        curves[0][0], rel=1e-3
+    )
+
+
 # LoRA
 
 

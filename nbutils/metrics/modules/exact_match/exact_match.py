@@ -1,9 +1,12 @@
-"""Exact match of SQuAD (Rajpurkar et al. 2016): 1 where the normalized prediction equals a normalized answer."""
+"""Exact match of SQuAD (Rajpurkar et al. 2016): 1 where the normalized prediction equals a normalized answer.
+
+By rule "published" answers are normalized as SQuAD's script does; by "own data" as `text.comparable` says.
+"""
 
 import datasets
 import evaluate
 
-from nbutils.metrics import check_answers, normalize_answer
+from nbutils.metrics import check_answers, comparison
 
 
 class ExactMatch(evaluate.Metric):
@@ -17,11 +20,12 @@ class ExactMatch(evaluate.Metric):
             ),
         )
 
-    def _compute(self, predictions, references):
+    def _compute(self, predictions, references, rule="published"):
         """{"exact_match": mean over examples, "scores": one 0.0 or 1.0 per example}."""
         check_answers(predictions, references)
+        normalize = comparison(rule)
         scores = [
-            float(normalize_answer(prediction) in {normalize_answer(answer) for answer in answers})
+            float(normalize(prediction) in {normalize(answer) for answer in answers})
             for prediction, answers in zip(predictions, references, strict=True)
         ]
         return {"exact_match": sum(scores) / len(scores), "scores": scores}
