@@ -68,13 +68,13 @@ def load_encoder(name: str, max_length: int | None = None) -> Encoder:
         sha256,
         model,
         tokenizer,
-        settings.pooling,
-        settings.normalize,
-        length_limit(name, model, tokenizer, settings.max_length, max_length),
-        separator,
-        settings.query_prompt,
-        settings.passage_prompt,
-        settings_sha256(folder),
+        pooling=settings.pooling,
+        normalize=settings.normalize,
+        max_length=length_limit(name, model, tokenizer, settings.max_length, max_length),
+        title_separator=separator,
+        query_prompt=settings.query_prompt,
+        passage_prompt=settings.passage_prompt,
+        settings_sha256=settings_sha256(folder),
     )
     try_encoder(encoder)
     return encoder

@@ -26,9 +26,9 @@ ENCODER_HALVES = {
 
 
 def load_weights(loader, folder: Path, device: str, dtype, quantization_config=None):
-    """The checkpoint in `folder`, in evaluation mode (dropout off), on `device`; missing weights; and unused ones.
+    """The checkpoint in `folder`, in evaluation mode (dropout off), on `device`; its missing and its unused weights.
 
-    transformers has drawn the missing ones at random, without a word: see `require_whole_encoder`.
+    These two are lists of names. What is missing transformers has drawn at random, without a word: refuse it.
     Raises InputError for a folder that it cannot load.
     """
     prepare(device)
@@ -48,10 +48,12 @@ def load_weights(loader, folder: Path, device: str, dtype, quantization_config=N
         if sys.flags.optimize > 1:
             remedy = "run Python without -OO (PYTHONOPTIMIZE=2), which takes away docstrings that transformers reads"
         raise InputError(f"{folder.name} cannot be loaded ({first_line(error)}): {remedy}") from error
-    missing = sorted(name for name in report["missing_keys"] if not BUFFERS.search(name))
+    constants = {name for name, _ in model.named_buffers()}  # computed, not drawn
+    missing = sorted({*report["missing_keys"]} - constants)
+    unused = sorted(name for name in report["unexpected_keys"] if not BUFFERS.search(name))
     if quantization_config is None:
         model = model.to(device)
-    return model.eval(), missing, sorted(name for name in report["unexpected_keys"] if not BUFFERS.search(name))
+    return model.eval(), missing, unused
 
 
 def require_whole_encoder(name: str, model, missing: list[str], unused: list[str]) -> None:

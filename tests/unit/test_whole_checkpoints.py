@@ -282,7 +282,12 @@ def test_t5_is_an_encoder_without_its_decoder(tmp_path, architecture):
     assert type(encoder.model).__name__ == "T5EncoderModel" and models.embedding_dim(encoder) == 32
     library = SentenceTransformer(modules=[Transformer(str(folder)), Pooling(32, "mean")], device="cpu")
     np.testing.assert_allclose(uncached(models.encode, encoder, [PROMPT]), library.encode([PROMPT]), atol=1e-3)
-    refuses(models.load_generator, save_t5(tmp_path / "half", "T5EncoderModel"), "not in the checkpoint")
+
+
+def test_half_of_a_t5_is_no_generator(tmp_path):
+    refuses(models.load_generator, save_t5(tmp_path / "said", "T5EncoderModel"), "cannot be loaded")
+    write(tmp_path / "said" / "config.json", is_encoder_decoder=True)
+    refuses(models.load_generator, tmp_path / "said", "decoder.* and .* more weights are not in the checkpoint")
 
 
 def test_kinds_that_make_no_vectors_or_words_are_refused(tmp_path):
