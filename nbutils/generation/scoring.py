@@ -125,14 +125,15 @@ def pad(sequences: list[list[int]], pad_token_id: int, device, step: int = 1, le
 
 
 def fingerprint(generator: Generator) -> str:
-    """What the numbers depend on besides the texts: weights, precision, device and libraries."""
+    """What the numbers depend on besides the texts: the checkpoint's files, precision, device and libraries."""
     import torch
     import transformers
 
     model = generator.model
     quantized = getattr(model, "is_quantized", False)
     libraries = f"torch {torch.__version__} transformers {transformers.__version__}"
-    return f"{generator.sha256} {model.dtype} quantized={quantized} {model.device.type} {libraries}"
+    files = f"{generator.sha256} {generator.settings_sha256}"
+    return f"{files} {model.dtype} quantized={quantized} {model.device.type} {libraries}"
 
 
 def require_length(generator: Generator, lengths: list[int], max_new_tokens: int = 0) -> None:

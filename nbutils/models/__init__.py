@@ -1,7 +1,7 @@
 """Encoders and generators: loaded by name, and texts made into vectors."""
 
 from nbutils.models.embedded import GEMMA_SHA256, MINILM_SHA256
-from nbutils.models.encoder import Encoder, embedding_dim, encoder_fingerprint
+from nbutils.models.encoder import Encoder, embedding_dim, encoder_fingerprint, query_texts
 from nbutils.models.encoding import (
     SHARD_SIZE,
     batches_by_length,
@@ -10,6 +10,7 @@ from nbutils.models.encoding import (
     encode_shard,
     encode_with_dropout,
     encoding_key,
+    n_truncated,
     shard_label,
 )
 from nbutils.models.generator import Generator

@@ -13,3 +13,4 @@ class Generator:
     model: Any
     tokenizer: Any
     seq2seq: bool
+    settings_sha256: str = ""  # of what the checkpoint says beside its weights

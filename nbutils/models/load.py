@@ -1,11 +1,10 @@
 """Encoders and generators by name: embedded ones, a local folder, or a hub id; checksums, dtype, device, 4-bit."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 from nbutils.errors import InputError
 from nbutils.files import sha256_file, sha256_text
+from nbutils.models.checkpoint_files import first_line, read_json, settings_sha256
 from nbutils.models.embedded import (
     EMBEDDED_SHA256,
     GEMMA,
@@ -17,36 +16,82 @@ from nbutils.models.embedded import (
 )
 from nbutils.models.encoder import Encoder
 from nbutils.models.generator import Generator
-from nbutils.models.runtime import feed_head_in_one_piece, pick_device, pick_dtype, prepare, quiet_transformers
+from nbutils.models.runtime import feed_head_in_one_piece, pick_device, pick_dtype, quiet_transformers
+from nbutils.models.sentence_folder import SentenceSettings, read_sentence_settings
+from nbutils.models.tokenizer import length_limit, load_tokenizer, lower_case, remove_ending
+from nbutils.models.weights import (
+    ENCODER_HALVES,
+    load_weights,
+    require_whole_encoder,
+    require_whole_generator,
+    try_encoder,
+    try_generator,
+)
+
+MINILM_MAX_LENGTH = 128  # tokens
+DPR_ENCODERS, DPR_MAX_LENGTH = ("DPRQuestionEncoder", "DPRContextEncoder"), 256  # tokens
 
 
 def load_encoder(name: str, max_length: int | None = None) -> Encoder:
     """The encoder called `name`: `minilm`, a local folder, or a hub id (`owner/model`, `owner/model@revision`).
 
-    Pooling is what the checkpoint says (`modules.json` of sentence-transformers, or DPR's own output); mean pooling
-    without normalization where it says nothing, which is Contriever's convention. DPR's passage encoder reads title
-    and text as a pair, "title [SEP] text".
-    `max_length` in tokens; left out, DPR's own 256 for its two encoders and 128 for the others.
+    Pooling, scale, prompts and length limit are what the checkpoint says (the files of sentence-transformers, or DPR's
+    own output); mean pooling without normalization where it says nothing, which is Contriever's convention. DPR's
+    passage encoder reads title and text as a pair, "title [SEP] text". T5 is loaded without its decoder.
+    `max_length` in tokens; left out, that of sentence_bert_config.json, or else of the tokenizer, but no more than the
+    model has positions. Two are pinned instead: 256 for DPR's encoders, as they were trained; and 128 for `minilm`,
+    whose file says 256: it was trained on 128, the Factbook's passages are cut to fit, and every record was made so.
+    Raises InputError for whatever a checkpoint says that is not known here, for weights that it lacks, and for a model
+    that makes no vectors.
     """
     import transformers
 
     folder, sha256 = _checkpoint(name)
-    architecture = _architecture(folder)
-    is_dpr = architecture.startswith("DPR")
-    loader = getattr(transformers, architecture) if is_dpr else transformers.AutoModel
+    config = read_json(folder / "config.json")
+    architecture = (config.get("architectures") or [""])[0]
+    is_dpr = architecture in DPR_ENCODERS
+    settings = _dpr_settings(folder) if is_dpr else read_sentence_settings(folder)
+    half = ENCODER_HALVES.get(config.get("model_type"))
+    loader = getattr(transformers, architecture if is_dpr else half or "AutoModel")
     device = pick_device()
-    model = _load_model(loader, folder, device, pick_dtype(device))
-    pooling, normalize = _pooling(folder, architecture)
-    tokenizer = _with_padding(_load_tokenizer(folder))
+    model, missing, unused = load_weights(loader, folder, device, pick_dtype(device))
+    require_whole_encoder(name, model, missing, unused)
+    tokenizer = load_tokenizer(folder)
+    tokenizer.padding_side = "right"  # the first token is a text's own
+    if settings.lower_case:
+        lower_case(tokenizer)
     separator = f" {tokenizer.sep_token} " if architecture == "DPRContextEncoder" else Encoder.title_separator
-    max_length = max_length or (256 if is_dpr else 128)
-    return Encoder(name, sha256, model, tokenizer, pooling, normalize, max_length, separator)
+    if name == MINILM and max_length is None:
+        max_length = MINILM_MAX_LENGTH
+    encoder = Encoder(
+        name,
+        sha256,
+        model,
+        tokenizer,
+        pooling=settings.pooling,
+        normalize=settings.normalize,
+        max_length=length_limit(name, model, tokenizer, settings.max_length, max_length),
+        title_separator=separator,
+        query_prompt=settings.query_prompt,
+        passage_prompt=settings.passage_prompt,
+        settings_sha256=settings_sha256(folder),
+    )
+    try_encoder(encoder)
+    return encoder
+
+
+def _dpr_settings(folder: Path) -> SentenceSettings:
+    if (folder / "modules.json").is_file():
+        raise InputError(f"{folder.name}: modules.json beside one of DPR's own encoders is not supported: remove one")
+    return SentenceSettings("pooler", max_length=DPR_MAX_LENGTH)
 
 
 def load_generator(name: str, quantize: str | None = None) -> Generator:
     """The language model called `name`: `gemma-3-270m`, a local folder, or a hub id; decoder-only or seq2seq.
 
-    `quantize="nf4"` loads the weights in 4 bits through bitsandbytes, on a CPU too.
+    `quantize="nf4"` loads the weights in 4 bits through bitsandbytes, on a CPU too. A decoder-only model's tokenizer
+    adds nothing after a prompt, whatever it was told for training.
+    Raises InputError for weights that the checkpoint lacks or has no place for, and for a model that reads no prompt.
     """
     import transformers
     from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
@@ -54,8 +99,8 @@ def load_generator(name: str, quantize: str | None = None) -> Generator:
     if quantize not in (None, "nf4"):
         raise InputError(f"quantize={quantize!r} is unknown: use 'nf4' or leave it out")
     folder, sha256 = _checkpoint(name)
-    config = _read_json(folder / "config.json")
-    seq2seq = config.get("is_encoder_decoder", False)
+    config = read_json(folder / "config.json")
+    seq2seq = _is_seq2seq(folder)
     if not seq2seq and config.get("model_type") in MODEL_FOR_MASKED_LM_MAPPING_NAMES:  # some load as decoders too
         raise InputError(f"{name} is of the kind {config['model_type']}, an encoder: name a language model")
     loader = transformers.AutoModelForSeq2SeqLM if seq2seq else transformers.AutoModelForCausalLM
@@ -66,16 +111,49 @@ def load_generator(name: str, quantize: str | None = None) -> Generator:
         four_bit = transformers.BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype
         )
-    model = _load_model(loader, folder, device, dtype, four_bit)
+    model, missing, unused = load_weights(loader, folder, device, dtype, four_bit)
+    require_whole_generator(name, missing, unused)
+    if model.get_output_embeddings() is None:
+        raise InputError(f"{name}: {type(model).__name__} has no output layer over words: name a language model")
     feed_head_in_one_piece(model)
+    if seq2seq:
+        _require_decoder_start(name, model)
     # A checkpoint's own habits (bart-large: beams, no repeated trigram) would turn "greedy" into something else.
     names = ("bos", "eos", "pad", "decoder_start", "forced_bos", "forced_eos")  # these belong to its format
-    kept = {f"{name}_token_id": getattr(model.generation_config, f"{name}_token_id") for name in names}
+    kept = {f"{token}_token_id": getattr(model.generation_config, f"{token}_token_id") for token in names}
     model.generation_config = transformers.GenerationConfig(**kept)
-    tokenizer = _with_padding(_load_tokenizer(folder))
+    tokenizer = load_tokenizer(folder)
     if tokenizer.eos_token_id is None:
         raise InputError(f"{name}: its tokenizer names no token that ends a text (eos_token): name it in its files")
-    return Generator(name, sha256, model, tokenizer, seq2seq)
+    if not seq2seq:
+        remove_ending(tokenizer, name)
+    generator = Generator(name, sha256, model, tokenizer, seq2seq, settings_sha256(folder))
+    try_generator(generator)
+    return generator
+
+
+def _is_seq2seq(folder: Path) -> bool:
+    """As its kind of model is by default, where config.json does not say."""
+    from transformers import AutoConfig
+
+    try:
+        with quiet_transformers():
+            return bool(AutoConfig.from_pretrained(folder, trust_remote_code=False).is_encoder_decoder)
+    except Exception as error:  # a kind of model that this version does not know, or values that it does not take
+        why = first_line(error)
+        raise InputError(f"{folder.name}/config.json cannot be used ({why}): name another checkpoint") from error
+
+
+def _require_decoder_start(name: str, model) -> None:
+    """The token that a decoder begins with, in both places where it is looked for."""
+    key = "decoder_start_token_id"
+    named = {getattr(config, key, None) for config in (model.config, model.generation_config)} - {None}
+    if len(named) != 1:
+        what = "name no" if not named else "disagree about"
+        raise InputError(f"{name}: its config files {what} {key}: set it in config.json (T5's is that of the padding)")
+    (token,) = named
+    setattr(model.config, key, token)
+    setattr(model.generation_config, key, token)
 
 
 def checkpoint_folder(name: str) -> Path:
@@ -90,6 +168,13 @@ def _checkpoint(name: str) -> tuple[Path, str]:
     if name == GEMMA:
         return gemma_folder(), GEMMA_SHA256
     folder = Path(name) if Path(name).is_dir() else _download(name)
+    adapters = [path.name for pattern in ("adapter_config.json", "adapter_model.*") for path in folder.glob(pattern)]
+    if adapters:
+        where = "beside a whole model" if (folder / "config.json").is_file() else "a PEFT adapter and no model"
+        raise InputError(
+            f"{name}: {adapters[0]} is in it, {where}: merge the adapter (peft's merge_and_unload), save the model "
+            "with save_pretrained and name that folder; or remove what is left over"
+        )
     weights = sorted(folder.glob("*.safetensors"))
     if not (folder / "config.json").is_file():
         raise InputError(f"{name}: no config.json in it; name the folder or the hub id of a transformers checkpoint")
@@ -132,65 +217,3 @@ def _download(name: str) -> Path:
             f"model {name!r} is not embedded ({', '.join(EMBEDDED_SHA256)}), not a folder, and the hub did not give it "
             f"({type(error).__name__}): check the spelling and the connection, or download it and pass the folder"
         ) from error
-
-
-def _architecture(folder: Path) -> str:
-    return (_read_json(folder / "config.json").get("architectures") or [""])[0]
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path.parent.name}/{path.name} is damaged ({error}): download it again") from error
-
-
-def _pooling(folder: Path, architecture: str) -> tuple[str, bool]:
-    if architecture.startswith("DPR"):
-        return "pooler", False
-    modules = folder / "modules.json"
-    if not modules.is_file():
-        return "mean", False
-    kinds = {module["type"].rsplit(".", 1)[-1]: module["path"] for module in _read_json(modules)}
-    pooling = _read_json(folder / kinds["Pooling"] / "config.json") if "Pooling" in kinds else {}
-    unsupported = [key for key, on in pooling.items() if key.startswith("pooling_mode") and on is True]
-    unsupported = [key for key in unsupported if key not in ("pooling_mode_mean_tokens", "pooling_mode_cls_token")]
-    if unsupported or "Dense" in kinds:
-        raise InputError(f"{folder.name}: pooling {unsupported or ['Dense']} is not supported, only mean and cls are")
-    return "cls" if pooling.get("pooling_mode_cls_token") else "mean", "Normalize" in kinds
-
-
-def _load_tokenizer(folder: Path):
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        first_line = str(error).strip().splitlines()[0]
-        raise InputError(f"{folder.name}: its tokenizer cannot be loaded ({first_line}): download it again") from error
-
-
-def _with_padding(tokenizer):
-    """The tokenizer with a padding token: Llama and GPT-2 ship none, and padding is masked wherever it is used."""
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
-
-
-def _load_model(loader, folder: Path, device: str, dtype, quantization_config=None):
-    """The checkpoint in `folder`, in evaluation mode (dropout off), on `device`."""
-    from safetensors import SafetensorError
-
-    prepare(device)
-    options = {} if quantization_config is None else {"quantization_config": quantization_config}
-    try:
-        with quiet_transformers():
-            model = loader.from_pretrained(
-                folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, **options
-            )
-    except (SafetensorError, OSError, RuntimeError, ValueError) as error:
-        first_line = str(error).strip().splitlines()[0]
-        raise InputError(f"{folder.name} cannot be loaded ({first_line}): download or convert it again") from error
-    if quantization_config is None:
-        model = model.to(device)
-    return model.eval()

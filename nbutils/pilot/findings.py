@@ -8,14 +8,16 @@ import numpy as np
 
 from nbutils import data, metrics, models, retrieval, text
 from nbutils.data import Dataset, Example, Passage, words_of
+from nbutils.models import Encoder
 from nbutils.pilot import flops, measure, trainings
 from nbutils.pilot.costs import Cost, Prices, costs_by_system
 from nbutils.pilot.recommendation import Recommendation, Requirements, recommend
 from nbutils.pilot.split import split_questions
 from nbutils.pilot.systems import RAG_SYSTEMS, SYSTEMS, Answers, SharedModels, answer, count_answer_tokens, count_tokens
 from nbutils.presets.rag_or_finetune import RagOrFinetune
+from nbutils.training import TrainingSettings
 
-MAX_PASSAGE_WORDS = 150  # that are searched and read
+MAX_PASSAGE_WORDS = 150  # that are read; of these, the encoder searches as many as its limit lets it
 SHORT_ANSWER_WORDS = 5  # longer ones are scored by token F1
 
 
@@ -49,7 +51,7 @@ def run_pilot(dataset: Dataset, preset: RagOrFinetune, seed: int = 0, log: Calla
     test, train, notes = split_questions(dataset.examples, preset.n_questions, preset.n_train, seed)
     corpus, truncated = _truncate_passages(dataset.corpus)
     test_items, train_items = data.trim_answers(test), data.trim_answers(train, max_words=30)
-    shared, training_flops = _train(corpus, train, train_items, preset, seed, done)
+    shared, training_flops, beyond_limit = _train(corpus, train, train_items, preset, seed, done)
     answers = {}
     for systems in (["prompting"], ["fine-tuned"], ["RAG", "RAG, tuned retriever"], ["fine-tuned + RAG"]):
         answers |= answer(shared, test_items, systems)
@@ -84,7 +86,7 @@ def run_pilot(dataset: Dataset, preset: RagOrFinetune, seed: int = 0, log: Calla
         index_update_flops=index_update_flops,
         index_bytes=index_bytes,
         seconds=seconds,
-        notes=notes + truncated,
+        notes=notes + truncated + beyond_limit,
     )
 
 
@@ -112,15 +114,17 @@ def _train(
     preset: RagOrFinetune,
     seed: int,
     done: Callable[[str], None],
-) -> tuple[SharedModels, dict[str, float]]:
-    """The systems, and the FLOPs of their trainings. `items` are the training `questions` with shorter answers."""
+) -> tuple[SharedModels, dict[str, float], list[str]]:
+    """The systems, the FLOPs of their trainings, and notes. `items` are the `questions` with shorter answers."""
     sources = preset.sources
     generator = models.load_generator(sources.generator, sources.quantize)
-    flops.shape_of(generator.model.config)  # its error comes before long work, as the encoder's below
+    n_layers = flops.shape_of(generator.model.config).n_layers  # its error comes before long work, as the encoder's
     encoder = models.load_encoder(sources.question_encoder)
     passage_encoder = models.load_encoder(sources.passage_encoder)
     flops.shape_of(encoder.model.config)
+    preset = replace(preset, sft=_fit_layers(preset.sft, n_layers))
     done("models loaded")
+    notes = _note_beyond_limit(passage_encoder, corpus)
     index = retrieval.build_dense(passage_encoder, corpus, sources.index, sources.search_parameters, seed)
     done(f"{len(corpus):,} passages indexed")
     n_docs, n_candidates = (min(n, len(corpus)) for n in (preset.n_docs, preset.n_candidates))
@@ -150,9 +154,26 @@ def _train(
         temperature=preset.temperature,
         max_new_tokens=longest,
     )
-    return shared, measure.training_flops_by_system(
+    training_flops = measure.training_flops_by_system(
         generator, encoder, items, ids, corpus, preset.sft, n_candidates, preset.retriever
     )
+    return shared, training_flops, notes
+
+
+def _fit_layers(settings: TrainingSettings, n_layers: int) -> TrainingSettings:
+    """The settings for a generator of `n_layers` layers: all of them are trained where there are fewer than asked."""
+    return replace(settings, lora_layers=settings.lora_layers and min(settings.lora_layers, n_layers))
+
+
+def _note_beyond_limit(encoder: Encoder, corpus: Mapping[str, Passage]) -> list[str]:
+    """A note on passages that are longer than what the encoder reads, if there are any."""
+    n = models.n_truncated(encoder, [retrieval.encoder_text(encoder, passage) for passage in corpus.values()])
+    if not n:
+        return []
+    return [
+        f"{n:,} of {len(corpus):,} passages have more than the {encoder.max_length} tokens that {encoder.name} reads: "
+        "the rest is not searched, split them into shorter passages or name an encoder that reads more."
+    ]
 
 
 def _query_flops(items: Sequence[Example], answers: Mapping[str, Answers], shared: SharedModels) -> dict:

@@ -10,7 +10,16 @@ from nbutils import cache
 from nbutils.data import Passage
 from nbutils.errors import InputError
 from nbutils.files import sha256_text
-from nbutils.models import SHARD_SIZE, Encoder, embedding_dim, encode, encode_shard, encoding_key, shard_label
+from nbutils.models import (
+    SHARD_SIZE,
+    Encoder,
+    embedding_dim,
+    encode,
+    encode_shard,
+    encoding_key,
+    query_texts,
+    shard_label,
+)
 from nbutils.retrieval.checks import require_corpus, require_width
 from nbutils.retrieval.faiss_index import (
     EXACT,
@@ -37,6 +46,11 @@ def passage_text(passage: Passage, separator: str = Encoder.title_separator) -> 
     The separator stands between two texts only: not before a text without a title, nor after a title alone.
     """
     return separator.join(filter(None, (passage.title, passage.text)))
+
+
+def encoder_text(encoder: Encoder, passage: Passage) -> str:
+    """What an encoder reads of a passage: its text with the title, as the checkpoint joins them, after its prompt."""
+    return encoder.passage_prompt + passage_text(passage, encoder.title_separator)
 
 
 def build_dense(
@@ -68,7 +82,7 @@ def build_dense(
     def texts() -> Iterator[list[str]]:  # a shard at a time: all of them at once would double the corpus in memory
         for start in range(0, len(passages), SHARD_SIZE):
             shard = passages[start : start + SHARD_SIZE]
-            yield [passage_text(passage, encoder.title_separator) for passage in shard]
+            yield [encoder_text(encoder, passage) for passage in shard]
 
     def shards() -> Iterator[np.ndarray]:
         if vectors is not None:
@@ -97,7 +111,7 @@ def add_passages(index: DenseIndex, encoder: Encoder, passages: dict[str, Passag
     if taken:
         raise InputError(f"passage {taken[0]!r} is in the index already: give the new ones ids of their own")
     require_width(encoder, index.faiss_index.d)
-    texts = [passage_text(passage, encoder.title_separator) for passage in passages.values()]
+    texts = [encoder_text(encoder, passage) for passage in passages.values()]
     extended = load_faiss().clone_index(index.faiss_index)
     extended.add(encode(encoder, texts, "new passages"))
     digest = sha256_text(index.sha256, encoding_key(encoder, texts), *passages)
@@ -109,7 +123,7 @@ def search_dense(
 ) -> tuple[np.ndarray, np.ndarray]:
     """What `search` returns: ids (B, K) and inner products (B, K)."""
     require_width(question_encoder, index.faiss_index.d)
-    vectors = encode(question_encoder, queries, "questions")
+    vectors = encode(question_encoder, query_texts(question_encoder, queries), "questions")
     scores, positions = index.faiss_index.search(vectors, min(n_docs, len(index.passage_ids)))
     short = int((positions < 0).any(axis=1).sum())
     if short:  # faiss fills up with -1, which would be taken for the last passage

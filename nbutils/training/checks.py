@@ -40,7 +40,10 @@ def require_settings(settings: TrainingSettings, generator: Generator | None, n_
         raise InputError(f"{generator.name} has none of the layers {', '.join(sorted(LORA_TARGETS))}: lora_rank=None")
     n_layers = generator.model.config.num_hidden_layers
     if settings.lora_layers is not None and settings.lora_layers > n_layers:
-        raise InputError(f"lora_layers = {settings.lora_layers}: {generator.name} has {n_layers}")
+        raise InputError(
+            f"lora_layers = {settings.lora_layers}: {generator.name} has {n_layers} layers, and so many were to be "
+            "trained: name a model with more, or train fewer"
+        )
 
 
 def require_layers(settings: TrainingSettings, encoders: dict[str, Encoder]) -> None:

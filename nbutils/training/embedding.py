@@ -13,6 +13,7 @@ from nbutils.training.top_layers import TopLayers
 def embed_texts(encoder: Encoder, texts: list[str], top: TopLayers | None = None):
     """Vectors (B, D) of one batch of texts, float32, with gradients; `top` is the part of the encoder that learns.
 
+    Texts are taken as they are, as by `models.encode`: prompts stand in front already.
     Products are taken in bfloat16 where the machine multiplies it: with weights in float32 nothing is lost that a step
     needs, and it takes a fraction of the time.
     """
@@ -37,7 +38,7 @@ def search_with_gradients(
     """
     import torch
 
-    vectors = embed_texts(question_encoder, queries, top)  # (B, D)
+    vectors = embed_texts(question_encoder, models.query_texts(question_encoder, queries), top)  # (B, D)
     positions, missing = nearest_passages(index, vectors, n_docs)
     passages = torch.from_numpy(index.faiss_index.reconstruct_batch(positions.ravel())).view(*positions.shape, -1)
     scores = (vectors[:, None] * passages.to(vectors.device)).sum(-1)

@@ -9,7 +9,7 @@ import numpy as np
 from nbutils import cache, retrieval
 from nbutils.data import Example, Passage, corpus_sha256
 from nbutils.errors import InputError
-from nbutils.models import Encoder, Generator
+from nbutils.models import Encoder, Generator, query_texts
 from nbutils.training.checks import require_index, require_layers, require_marginal, require_settings
 from nbutils.training.embedding import embed_texts, nearest_passages
 from nbutils.training.identity import run_key
@@ -68,7 +68,7 @@ def train_end2end(
     content += [first_index.sha256, "\0", *map(repr, examples), "\0", corpus_sha256(corpus)]
     key = run_key([End2EndObjective, refresh], generator, [*both.values()], settings, seed, *content)
     with cache.locked_folder("training", key) as folder:
-        texts = [retrieval.passage_text(passage, passage_encoder.title_separator) for passage in corpus.values()]
+        texts = [retrieval.encoder_text(passage_encoder, passage) for passage in corpus.values()]
         searched = RefreshedIndex(first_index, build, texts, passage_encoder, folder, refresh_every, n_actors)
         loss = RagLoss(corpus, examples, marginalization, temperature, settings.batch_tokens)
         objective = End2EndObjective(loss, n_docs, searched, both)
@@ -112,12 +112,12 @@ def _search_and_encode(objective: End2EndObjective, learners: Learners, queries:
 
     question_encoder, passage_encoder = ({**objective.encoders, **learners.encoders}[tower] for tower in TOWERS)
     with torch.set_grad_enabled("question" in learners.encoders):
-        vectors = embed_texts(question_encoder, queries, learners.top_layers.get("question"))  # (B, D)
+        asked = query_texts(question_encoder, queries)
+        vectors = embed_texts(question_encoder, asked, learners.top_layers.get("question"))  # (B, D)
     positions, missing = nearest_passages(objective.index.current, vectors, objective.n_docs)
     ids = objective.index.current.passage_ids[positions]
     unique, places = np.unique(ids, return_inverse=True)
-    separator = passage_encoder.title_separator
-    texts = [retrieval.passage_text(objective.loss.corpus[id_], separator) for id_ in unique]
+    texts = [retrieval.encoder_text(passage_encoder, objective.loss.corpus[id_]) for id_ in unique]
     with torch.set_grad_enabled("passage" in learners.encoders):
         found = embed_texts(passage_encoder, texts, learners.top_layers.get("passage"))
     scores = (vectors[:, None] * found[torch.from_numpy(places.reshape(ids.shape))]).sum(-1)

@@ -7,7 +7,7 @@ import numpy as np
 from nbutils import cache, rag, retrieval
 from nbutils.data import Passage, corpus_sha256
 from nbutils.errors import InputError
-from nbutils.models import Encoder
+from nbutils.models import Encoder, query_texts
 from nbutils.retrieval import DenseIndex
 from nbutils.training.checks import require_index, require_layers, require_settings
 from nbutils.training.embedding import embed_texts
@@ -90,7 +90,9 @@ class LsrObjective:
         import torch
 
         queries = [self.queries[row] for row in rows]
-        vectors = embed_texts(learners.encoders["question"], queries, learners.top_layers.get("question"))  # (B, D)
+        encoder = learners.encoders["question"]
+        asked = query_texts(encoder, queries)
+        vectors = embed_texts(encoder, asked, learners.top_layers.get("question"))  # (B, D)
         candidates = _candidate_vectors(self, learners, rows, vectors.device)  # (B, K, D)
         log_prior = rag.doc_logprobs((vectors[:, None] * candidates).sum(-1), self.loss.temperature)
         lm_logprobs = torch.tensor(self.loss.lm_logprobs[rows], dtype=log_prior.dtype, device=log_prior.device)
@@ -108,8 +110,8 @@ def _candidate_vectors(objective: LsrObjective, learners: Learners, rows: list[i
     if passage_encoder is None:
         vectors = torch.from_numpy(index.faiss_index.reconstruct_batch(unique)).to(device)
     else:
-        separator, ids = passage_encoder.title_separator, index.passage_ids[unique].tolist()
-        texts = [retrieval.passage_text(objective.corpus[id_], separator) for id_ in ids]
+        ids = index.passage_ids[unique].tolist()
+        texts = [retrieval.encoder_text(passage_encoder, objective.corpus[id_]) for id_ in ids]
         vectors = embed_texts(passage_encoder, texts, learners.top_layers.get("passage"))
     return vectors[torch.from_numpy(places.reshape(positions.shape)).to(vectors.device)]
 

@@ -102,11 +102,11 @@ def test_unsupported_pooling_is_refused(tmp_path):
 
 
 def test_what_dpr_was_trained_with(tmp_path):
-    """256 tokens for both towers; only the passage encoder reads pairs."""
-    question = models.load_encoder(checkpoints.dpr(tmp_path / "question", "question"))
+    """256 tokens for both towers, if they have positions for them; only the passage encoder reads pairs."""
+    question = models.load_encoder(checkpoints.dpr(tmp_path / "question", "question", positions=300))
     context = models.load_encoder(checkpoints.dpr(tmp_path / "context", "context"))
     minilm = models.load_encoder(checkpoints.minilm(tmp_path / "minilm"))
-    assert [e.max_length for e in (question, context, minilm)] == [256, 256, 128]
+    assert [e.max_length for e in (question, context, minilm)] == [256, 160, 160]
     assert [e.title_separator for e in (question, context, minilm)] == [". ", " [SEP] ", ". "]
 
 
@@ -520,6 +520,7 @@ def test_the_fingerprint_of_an_encoder_is_all_that_its_vectors_depend_on(tmp_pat
     encoder = models.load_encoder(checkpoints.minilm(tmp_path))
     first = models.encoder_fingerprint(encoder)
     faults = [{"sha256": "0" * 64}, {"pooling": "cls"}, {"normalize": False}, {"max_length": 4}]
+    faults += [{"query_prompt": "query: "}, {"passage_prompt": "query: "}, {"settings_sha256": "0" * 64}]
     variants = [dataclasses.replace(encoder, **fault) for fault in faults]
     assert len({first, *map(models.encoder_fingerprint, variants)}) == len(faults) + 1
     assert models.encoder_fingerprint(dataclasses.replace(encoder, name="renamed", title_separator=" ")) == first
