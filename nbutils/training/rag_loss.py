@@ -6,7 +6,7 @@ import numpy as np
 
 from nbutils import generation, rag
 from nbutils.data import Example, Passage
-from nbutils.models import batches_by_length
+from nbutils.models import Generator, batches_by_length
 from nbutils.training.loop import Learners
 
 
@@ -36,7 +36,7 @@ def add_rag_gradients(loss: RagLoss, learners: Learners, rows: list[int], ids: n
     leaf = scores.detach().clone().requires_grad_(scores.requires_grad)
     leaf.grad = torch.zeros_like(leaf)
     values = {"loss": 0.0, "max_doc_prob": 0.0, "posterior_entropy": 0.0}
-    for members in batches_by_length(_padded_lengths(learners.generator.tokenizer, prompts), loss.batch_tokens):
+    for members in batches_by_length(_padded_lengths(learners.generator, prompts), loss.batch_tokens):
         with learners.autocast:
             token_logprobs, mask = rag.answer_token_logprobs(
                 learners.generator, [prompts[i] for i in members], [batch[i].answers[0] for i in members]
@@ -57,9 +57,9 @@ def add_rag_gradients(loss: RagLoss, learners: Learners, rows: list[int], ids: n
     return values
 
 
-def _padded_lengths(tokenizer, prompts: list[list[str]]) -> list[int]:
+def _padded_lengths(generator: Generator, prompts: list[list[str]]) -> list[int]:
     """Tokens that a question takes in a forward pass."""
-    counts = [[len(token_ids) for token_ids in tokenizer(row)["input_ids"]] for row in prompts]
+    counts = [[len(token_ids) for token_ids in generation.prompt_tokens(generator, row)] for row in prompts]
     return [len(row) * max(row) for row in counts]
 
 
