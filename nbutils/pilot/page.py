@@ -28,6 +28,8 @@ def make_page(
 ) -> Recommendation:
     """Measure the five systems on the data set in `folder`, write the page `out`, return the recommendation in it.
 
+    `log` gets a line after each stage, and the page's notes.
+
     Raises InputError, before anything is trained, for a bad record, fewer than `MIN_QUESTIONS` questions, an `out` that
     is a folder, and a generator that the cost model does not know; nothing is written then.
     """
@@ -45,6 +47,8 @@ def make_page(
     dataset = data.read_folder(folder)
     split_questions(dataset.examples, preset.n_questions, preset.n_train, seed)  # its errors come before long work
     findings = run_pilot(dataset, preset, seed, log)
+    for note in (metrics.RULE_NOTES[metrics.OWN_DATA], *findings.notes):
+        log(f"note: {note}")
     recommendation = recommend_from_findings(findings, requirements, prices)
     files.write_text(out, render_page(findings, recommendation, requirements, prices))
     return recommendation
