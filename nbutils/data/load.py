@@ -53,6 +53,11 @@ def load_dataset(
     return _cached(f"{label}-{key[:16]}", name, lambda: hub.hub_dataset(name, n_questions, n_passages, seed))
 
 
+def is_own(name: str) -> bool:
+    """Whether a data set's name is a folder: data of the user's own, which no paper has published."""
+    return name != "factbook" and Path(name).expanduser().is_dir()
+
+
 def _load_factbook(n_countries: int | None) -> Dataset:
     from nbutils.data import factbook
 
