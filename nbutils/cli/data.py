@@ -14,7 +14,7 @@ def data() -> None:
 @data.command()
 @click.argument("name", default="factbook")
 def show(name) -> None:
-    """Show the size of a data set: "factbook", a folder, or a hub id."""
+    """Show the size of a data set: "factbook", "squadshifts-wiki" (-reddit, -amazon), a folder, or a hub id."""
     from nbutils.data import load_dataset, questions
 
     dataset = load_dataset(name)
