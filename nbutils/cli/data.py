@@ -19,7 +19,10 @@ def data() -> None:
 @click.argument("name", default="factbook")
 @_encoder
 def show(name, encoder) -> None:
-    """Show the size of a data set: "factbook", a folder, or a hub id; and what to know of its texts."""
+    """Show the size of a data set, and what to know of its texts.
+
+    NAME is "factbook", "squadshifts-wiki" (-reddit, -amazon), a folder, or a hub id.
+    """
     from nbutils import models, retrieval, text
     from nbutils.data import load_dataset, questions
     from nbutils.metrics import is_label

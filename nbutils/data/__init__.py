@@ -1,4 +1,4 @@
-"""Data sets of passages, questions, claims and clues: the built-in Factbook, folders, the hub; tasks made of them."""
+"""Data sets of passages, questions, claims, clues: the Factbook, SQuADShifts, folders, the hub; tasks made of them."""
 
 from nbutils.data.folder import read_folder, write_folder
 from nbutils.data.hub import HUB_SETS, hub_dataset, is_known, load_corpus, load_questions

@@ -21,12 +21,14 @@ from nbutils.data.schema import OTHER_TASKS, SPLITS, Dataset, Example, Passage
 from nbutils.data.tasks import question_example
 from nbutils.errors import InputError
 
+MAX_PASSAGE_WORDS = 100
+
 
 def import_file(
     path: str | Path,
     out_folder: str | Path,
     split: str | None = None,
-    max_words: int = 100,
+    max_words: int = MAX_PASSAGE_WORDS,
     bad: list[str] | None = None,
     fill: Fill | None = None,
 ) -> dict[str, int]:
@@ -60,6 +62,16 @@ def import_file(
 
 
 import_squad = import_jsonl = import_file  # the two forms that the content is told apart from most often
+
+
+def read_document(document: Document) -> tuple[dict[str, Passage], list[Example]]:
+    """Corpus and answerable questions of the rows of a file, read as `import_file` reads them; all are of split test.
+
+    Raises InputError for the first bad record.
+    """
+    found = _Found(MAX_PASSAGE_WORDS, "test", {})
+    _collect(document, found, None)
+    return found.corpus, found.questions
 
 
 @dataclass

@@ -5,7 +5,7 @@ from functools import lru_cache
 
 from nbutils.data.schema import Passage
 from nbutils.files import sha256_text
-from nbutils.text import ends_sentence, holding, word_spans
+from nbutils.text import contains_exactly, ends_sentence, holding, word_spans
 
 # Title and text of a passage -> its tokens as a share of those that an encoder reads: above 1 its end is not read.
 Fill = Callable[[str, str], float]
@@ -43,7 +43,8 @@ def _pieces(text: str, words: Sequence[tuple[int, int]], max_words: int) -> list
     sentences, first = [], 0  # (first word, one past the last word)
     for i, word in enumerate(written):
         last = i + 1 == len(words)
-        if last or i + 1 - first == max_words or ends_sentence(word, written[i + 1]):
+        stops = last or i + 1 - first == max_words
+        if stops or (not word[-1].isalnum() and ends_sentence(word, written[i + 1])):  # most end in a letter
             sentences.append((first, i + 1))
             first = i + 1
     pieces = [sentences[0]]
@@ -72,18 +73,29 @@ def gold_pieces(
     answers: Sequence[tuple[str, int | None]],
     else_all: bool = True,
 ) -> list[str]:
-    """Ids of the pieces that hold an answer: where its given start is right, there; else as `text.holding` finds them.
+    """Ids of the pieces that hold an answer: where its given start is right, there; else wherever `holding` finds it.
 
     With `else_all` all of them when no piece does: the text answers in other words, and that is all that is known.
     """
-    if else_all and len(pieces) < 2:
+    if else_all and len(pieces) == 1:  # most texts of most files: whatever is found, it is this one
         return list(pieces)
     spans = [(start, start + len(a)) for a, start in answers if start is not None and text.startswith(a, start)]
-    gold = overlapping(pieces, spans)
-    if not gold:
-        ids = list(pieces)
-        gold = [ids[i] for i in holding([p.text for p, _, _ in pieces.values()], [answer for answer, _ in answers])]
+    gold = overlapping(pieces, spans) or _holding(pieces, [answer for answer, _ in answers])
     return gold or (list(pieces) if else_all else [])
+
+
+def _holding(pieces: dict[str, tuple[Passage, int, int]], answers: list[str]) -> list[str]:
+    """Ids of the pieces in which an answer stands, as `holding` says; what it would find first is looked for faster."""
+    wanted = [answer.strip().lower() for answer in answers]
+    found = []
+    for id, (passage, _, _) in pieces.items():
+        text = passage.text.lower()
+        if any(answer in text and contains_exactly(text, answer) for answer in wanted):
+            found.append(id)
+    if found:
+        return found
+    ids = list(pieces)
+    return [ids[i] for i in holding([passage.text for passage, _, _ in pieces.values()], answers)]
 
 
 def overlapping(pieces: dict[str, tuple[Passage, int, int]], spans: Sequence[tuple[int, int]]) -> list[str]:
