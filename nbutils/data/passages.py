@@ -43,8 +43,7 @@ def _pieces(text: str, words: Sequence[tuple[int, int]], max_words: int) -> list
     sentences, first = [], 0  # (first word, one past the last word)
     for i, word in enumerate(written):
         last = i + 1 == len(words)
-        stops = last or i + 1 - first == max_words
-        if stops or (not word[-1].isalnum() and ends_sentence(word, written[i + 1])):  # most end in a letter
+        if last or i + 1 - first == max_words or ends_sentence(word, written[i + 1]):
             sentences.append((first, i + 1))
             first = i + 1
     pieces = [sentences[0]]
