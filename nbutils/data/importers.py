@@ -69,7 +69,7 @@ def read_document(document: Document) -> tuple[dict[str, Passage], list[Example]
 
     Raises InputError for the first bad record.
     """
-    found = _Found(MAX_PASSAGE_WORDS, "test", {})
+    found = _Found(MAX_PASSAGE_WORDS, None, "test", {})
     _collect(document, found, None)
     return found.corpus, found.questions
 
