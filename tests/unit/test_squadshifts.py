@@ -7,9 +7,10 @@ from collections import Counter
 
 import pytest
 
-from nbutils import data, paths, text
+from nbutils import data, paths
 from nbutils.data import downloads, squadshifts
 from nbutils.errors import InputError
+from nbutils.text import word_spans
 
 NAMES = list(squadshifts.FILES)
 # What the published files hold: questions and passages; test, dev and train subjects; digest of the data set.
@@ -88,7 +89,7 @@ def require_sound(dataset):
     """What holds of each of the sets, small or real."""
     assert all(e.task == "open" and e.field == "" and e.subject and e.gold_passages for e in dataset.examples)
     assert len({e.id for e in dataset.examples}) == len(dataset.examples)
-    assert all(len(text.word_spans(passage.text)) <= 100 for passage in dataset.corpus.values())
+    assert all(len(word_spans(passage.text)) <= 100 for passage in dataset.corpus.values())
     splits_of_passage: dict[str, set] = {}
     for example in dataset.examples:
         for id in example.gold_passages:
