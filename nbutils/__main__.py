@@ -15,6 +15,7 @@ from nbutils import paths
 from nbutils import run as runner
 from nbutils.cli.claims import claims
 from nbutils.cli.data import data
+from nbutils.cli.models import models
 from nbutils.errors import InputError
 
 FOLDERS = ("dataset", "encoder", "generator")  # parameters that may name one
@@ -190,8 +191,8 @@ def report(scale, folder) -> None:
 @click.option("--data", "name", required=True, help="Folder in BEIR's format, or the name of a data set.")
 @click.option("-o", "--out", default="pilot.html", show_default=True, type=click.Path(path_type=Path), help="The page.")
 @click.option("--questions", default=200, show_default=True, help="Test questions at most.")
-@click.option("--generator", default=None, help="Language model: gemma-3-270m, a folder or a hub id.")
-@click.option("--encoder", default=None, help="Retriever: minilm, a folder or a hub id.")
+@click.option("--generator", default=None, help="Language model: as in `models list`, a folder or a hub id.")
+@click.option("--encoder", default=None, help="Retriever: as in `models list`, a folder or a hub id.")
 @click.option("--seed", default=0, show_default=True, help="Draws the questions and the training batches.")
 @click.option("--queries-per-day", default=1_000.0, show_default=True)
 @click.option("--updates-per-month", default=1.0, show_default=True, help="How often the facts change.")
@@ -225,6 +226,7 @@ def pilot(
 
 cli.add_command(claims)
 cli.add_command(data)
+cli.add_command(models)
 
 
 @cli.group()

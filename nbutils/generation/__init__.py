@@ -2,7 +2,7 @@
 
 from nbutils.generation.compiled import call_compiled, compile_layers, gelu_tanh
 from nbutils.generation.continuations import question_batches, score_continuations, tokenize_prompts
-from nbutils.generation.decoding import generate, newline_tokens
+from nbutils.generation.decoding import generate
 from nbutils.generation.instructions import Instance, instruction_batches, instruction_examples
 from nbutils.generation.prefix import (
     Prefix,
@@ -21,4 +21,12 @@ from nbutils.generation.prompts import (
     instruction_templates,
     passage_prompts,
 )
-from nbutils.generation.scoring import ANSWER_END, answer_logprobs, batch_logprobs, fingerprint, pad, tokenize_pairs
+from nbutils.generation.scoring import answer_logprobs, batch_logprobs, fingerprint, pad, tokenize_pairs
+from nbutils.generation.turns import (
+    ANSWER_END,
+    answer_tokens,
+    ending_tokens,
+    newline_tokens,
+    prompt_tokens,
+    stop_tokens,
+)

@@ -8,6 +8,7 @@ from nbutils.generation.decoding import GENERATION_TOKENS
 from nbutils.generation.output_layer import vocabulary_size
 from nbutils.generation.prefix import Prefix, copy_cache, decode_step, gather, next_logits
 from nbutils.generation.scoring import pad, require_length
+from nbutils.generation.turns import prompt_tokens
 from nbutils.models import Generator, batches_by_length
 
 LOGITS = 2**26  # numbers in one matrix of logits: 256 MB in float32
@@ -101,7 +102,7 @@ def _normalizer(logits):
 
 def tokenize_prompts(generator: Generator, prompts: list[list[str]], max_new_tokens: int) -> list[list[list[int]]]:
     """Token ids of every prompt of every question; raises InputError for what does not fit the model."""
-    flat = generator.tokenizer([prompt for row in prompts for prompt in row])["input_ids"]
+    flat = prompt_tokens(generator, [prompt for row in prompts for prompt in row])
     if not all(flat):
         raise InputError(f"prompt number {flat.index([])} is empty: there is nothing to continue")
     require_length(generator, [len(ids) for ids in flat], max_new_tokens)

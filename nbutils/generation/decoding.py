@@ -1,10 +1,9 @@
 """Continuations of prompts: greedy or the best of several beams."""
 
-import functools
-
 from nbutils import cache
 from nbutils.errors import InputError
 from nbutils.generation.scoring import fingerprint, pad, require_length
+from nbutils.generation.turns import prompt_tokens, stop_tokens
 from nbutils.models import Generator, batches_by_length
 from nbutils.progress import progress_bar
 
@@ -27,8 +26,8 @@ def _generate(generator: Generator, prompts: list[str], max_new_tokens: int, n_b
     import torch
 
     model, tokenizer = generator.model, generator.tokenizer
-    prompt_ids = tokenizer(prompts)["input_ids"]
-    ends = [tokenizer.eos_token_id, *([] if generator.seq2seq else newline_tokens(tokenizer))]
+    prompt_ids = prompt_tokens(generator, prompts)
+    ends = stop_tokens(generator)
     texts = [""] * len(prompts)
     lengths = [len(ids) + max_new_tokens for ids in prompt_ids]
     require_length(generator, [len(ids) for ids in prompt_ids], max_new_tokens)
@@ -55,11 +54,3 @@ def _generate(generator: Generator, prompts: list[str], max_new_tokens: int, n_b
                 texts[row] = text.strip("\n").split("\n")[0].strip()
             progress.update(len(rows))
     return texts
-
-
-@functools.lru_cache(maxsize=2)  # a second or two for a large vocabulary
-def newline_tokens(tokenizer) -> list[int]:
-    """Every token that contains a newline: a model may end its line with one newline or with several in one token."""
-    return [
-        token for token, text in enumerate(tokenizer.batch_decode([[i] for i in range(len(tokenizer))])) if "\n" in text
-    ]

@@ -1,5 +1,6 @@
 """Prompts, from the texts in `nbutils/prompts/`."""
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,6 +22,22 @@ def build_prompt(question: str | None, passage: Passage | None = None, examples:
         _filled_template("statement", {}) if question is None else _filled_template("question", {"question": question})
     )
     return background + "".join(shots) + ending
+
+
+def split_examples(prompt: str) -> tuple[list[tuple[str, str]], str]:
+    """The solved examples in a prompt of `build_prompt`, (what is asked, answer), and the prompt without them.
+
+    Examples of one line each, those that stand together before the question. Whatever else a prompt has is left.
+    """
+    asked, _, end = _template("example").partition("{answer}")
+    asked, end = (re.escape(text).replace(re.escape("{question}"), "[^\n]+") for text in (asked, end))
+    example = f"(?m:^)({asked})([^\n]+){end}"
+    blocks = list(re.finditer(f"(?:{example})+", prompt))
+    if not blocks:
+        return [], prompt
+    block = blocks[-1]
+    solved = [(found[1].rstrip(), found[2]) for found in re.finditer(example, block[0])]
+    return solved, prompt[: block.start()] + prompt[block.end() :]
 
 
 def _background(passage: Passage) -> str:

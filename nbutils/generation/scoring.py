@@ -12,18 +12,18 @@ from nbutils.generation.output_layer import (
     recomputed,
     vocabulary_size,
 )
+from nbutils.generation.turns import answer_tokens, prompt_tokens
 from nbutils.models import Generator, batches_by_length
 from nbutils.progress import progress_bar
 
-ANSWER_END = "\n\n"  # what stands after an answer in prompts/example.txt: one token in most vocabularies
 BATCH_TOKENS = 2048  # padded tokens a batch when scoring
 
 
 def answer_logprobs(generator: Generator, prompts: list[str], answers: list[str]) -> list[np.ndarray]:
     """log p(y_t | prompt, y_<t) in nats for each token of each answer: a list of (T_i,) arrays.
 
-    The answer ends as it does in a prompt's examples (a blank line for decoder-only models, end of sequence for
-    sequence-to-sequence ones), so that an answer is not favored for being the beginning of a longer one.
+    The answer ends as `generation.turns` says (a blank line for base models, the end of the turn for instruct models,
+    end of sequence for sequence-to-sequence ones), so that it is not favored for being the beginning of a longer one.
     Logits are computed at answer positions only. Results are kept by content, see `generate`.
     Raises InputError for an empty answer or a prompt that does not fit.
     """
@@ -109,16 +109,8 @@ def _whole_seq2seq_logprobs(generator: Generator, prompt_ids: list[list[int]], a
 def tokenize_pairs(
     generator: Generator, prompts: list[str], answers: list[str]
 ) -> tuple[list[list[int]], list[list[int]]]:
-    """Token ids of prompts and of answers, each answer with its ending token.
-
-    Decoder-only: the answer is tokenized as it would be generated, after a space, and ends with a blank line.
-    """
-    tokenizer = generator.tokenizer
-    prompt_ids = tokenizer(prompts)["input_ids"]
-    if generator.seq2seq:
-        answer_ids = tokenizer(text_target=answers)["input_ids"]
-    else:
-        answer_ids = tokenizer([f" {answer}{ANSWER_END}" for answer in answers], add_special_tokens=False)["input_ids"]
+    """Token ids of prompts and of answers, each answer with its ending token."""
+    prompt_ids, answer_ids = prompt_tokens(generator, prompts), answer_tokens(generator, answers)
     if not all(prompt_ids):
         raise InputError(f"prompt number {prompt_ids.index([])} is empty: there is nothing to continue")
     require_length(generator, [len(p) + len(a) for p, a in zip(prompt_ids, answer_ids, strict=True)])
@@ -147,7 +139,7 @@ def fingerprint(generator: Generator) -> str:
     model = generator.model
     quantized = getattr(model, "is_quantized", False)
     libraries = f"torch {torch.__version__} transformers {transformers.__version__}"
-    files = f"{generator.sha256} {generator.settings_sha256}"
+    files = f"{generator.sha256} {generator.settings_sha256}" + (" chat" if generator.chat else "")
     return f"{files} {model.dtype} quantized={quantized} {model.device.type} {libraries}"
 
 

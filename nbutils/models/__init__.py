@@ -1,5 +1,6 @@
 """Encoders and generators: loaded by name, and texts made into vectors."""
 
+from nbutils.models.chat import ask_in_turns, turn_end
 from nbutils.models.embedded import GEMMA_SHA256, MINILM_SHA256
 from nbutils.models.encoder import Encoder, embedding_dim, encoder_fingerprint, query_texts
 from nbutils.models.encoding import (
@@ -14,5 +15,6 @@ from nbutils.models.encoding import (
 )
 from nbutils.models.generator import Generator
 from nbutils.models.load import checkpoint_folder, load_encoder, load_generator
+from nbutils.models.optional import ENCODER, GENERATOR, OPTIONAL, fetch, is_fetched
 from nbutils.models.reading import Reading, load_reading, n_truncated
 from nbutils.models.runtime import pick_device, pick_dtype, quiet_transformers

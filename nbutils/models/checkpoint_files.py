@@ -35,6 +35,6 @@ def settings_sha256(folder: Path) -> str:
 
     Part of the key of whatever is kept: the same weights with another tokenizer are another model.
     """
-    texts = [path for suffix in ("json", "txt", "model") for path in folder.glob(f"*.{suffix}")]
+    texts = [path for suffix in ("json", "txt", "model", "jinja") for path in folder.glob(f"*.{suffix}")]
     texts += folder.glob("*/config.json")
     return sha256_text(*(f"{path.relative_to(folder)} {sha256_file(path)}" for path in sorted(texts)))

@@ -14,3 +14,4 @@ class Generator:
     tokenizer: Any
     seq2seq: bool
     settings_sha256: str = ""  # of what the checkpoint says beside its weights
+    chat: bool = False  # True: prompts and answers are turns of a chat, by the tokenizer's template

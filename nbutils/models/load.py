@@ -16,6 +16,7 @@ from nbutils.models.embedded import (
 )
 from nbutils.models.encoder import Encoder
 from nbutils.models.generator import Generator
+from nbutils.models.optional import OPTIONAL, optional_folder
 from nbutils.models.runtime import feed_head_in_one_piece, pick_device, pick_dtype, quiet_transformers
 from nbutils.models.sentence_folder import SentenceSettings, read_sentence_settings
 from nbutils.models.tokenizer import length_limit, load_tokenizer, lower_case, remove_ending
@@ -33,7 +34,8 @@ DPR_ENCODERS, DPR_MAX_LENGTH = ("DPRQuestionEncoder", "DPRContextEncoder"), 256 
 
 
 def load_encoder(name: str, max_length: int | None = None) -> Encoder:
-    """The encoder called `name`: `minilm`, a local folder, or a hub id (`owner/model`, `owner/model@revision`).
+    """The encoder called `name`: `minilm`, an optional one that was fetched, a local folder, or a hub id
+    (`owner/model`, `owner/model@revision`).
 
     Pooling, scale, prompts and length limit are what the checkpoint says (the files of sentence-transformers, or DPR's
     own output); mean pooling without normalization where it says nothing, which is Contriever's convention. DPR's
@@ -87,10 +89,11 @@ def _dpr_settings(folder: Path) -> SentenceSettings:
 
 
 def load_generator(name: str, quantize: str | None = None) -> Generator:
-    """The language model called `name`: `gemma-3-270m`, a local folder, or a hub id; decoder-only or seq2seq.
+    """The language model called `name`: `gemma-3-270m`, an optional one that was fetched, a local folder, or a hub id.
 
-    `quantize="nf4"` loads the weights in 4 bits through bitsandbytes, on a CPU too. A decoder-only model's tokenizer
-    adds nothing after a prompt, whatever it was told for training.
+    Decoder-only or seq2seq. `quantize="nf4"` loads the weights in 4 bits through bitsandbytes, on a CPU too. A
+    decoder-only model's tokenizer adds nothing after a prompt, whatever it was told for training; where it has a chat
+    template, prompts and answers are turns of a chat.
     Raises InputError for weights that the checkpoint lacks or has no place for, and for a model that reads no prompt.
     """
     import transformers
@@ -127,7 +130,8 @@ def load_generator(name: str, quantize: str | None = None) -> Generator:
         raise InputError(f"{name}: its tokenizer names no token that ends a text (eos_token): name it in its files")
     if not seq2seq:
         remove_ending(tokenizer, name)
-    generator = Generator(name, sha256, model, tokenizer, seq2seq, settings_sha256(folder))
+    chat = not seq2seq and bool(tokenizer.chat_template)
+    generator = Generator(name, sha256, model, tokenizer, seq2seq, settings_sha256(folder), chat)
     try_generator(generator)
     return generator
 
@@ -167,6 +171,8 @@ def _checkpoint(name: str) -> tuple[Path, str]:
         return minilm_folder(), MINILM_SHA256
     if name == GEMMA:
         return gemma_folder(), GEMMA_SHA256
+    if name in OPTIONAL:
+        return optional_folder(name), OPTIONAL[name].sha256
     folder = Path(name) if Path(name).is_dir() else _download(name)
     adapters = [path.name for pattern in ("adapter_config.json", "adapter_model.*") for path in folder.glob(pattern)]
     if adapters:
@@ -199,7 +205,10 @@ def _way_out(name: str) -> str:
 
 
 def _download(name: str) -> Path:
-    """Folder of a hub checkpoint in the hub's own cache; only text and safetensors are fetched, never code."""
+    """Folder of a hub checkpoint in the hub's own cache; only text and safetensors are fetched, never code.
+
+    A chat template (*.jinja) is text that transformers fills in, in a sandbox.
+    """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -209,11 +218,12 @@ def _download(name: str) -> Path:
             snapshot_download(
                 repository,
                 revision=revision or None,
-                allow_patterns=["*.json", "*.txt", "*.model", "*.safetensors"],
+                allow_patterns=["*.json", "*.txt", "*.model", "*.jinja", "*.safetensors"],
             )
         )
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise InputError(
-            f"model {name!r} is not embedded ({', '.join(EMBEDDED_SHA256)}), not a folder, and the hub did not give it "
+            f"model {name!r} is not embedded ({', '.join(EMBEDDED_SHA256)}), not optional ({', '.join(OPTIONAL)}), not "
+            f"a folder, and the hub did not give it "
             f"({type(error).__name__}): check the spelling and the connection, or download it and pass the folder"
         ) from error

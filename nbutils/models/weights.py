@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from nbutils.errors import InputError
+from nbutils.models.chat import ask_in_turns, turn_end
 from nbutils.models.checkpoint_files import first_line
 from nbutils.models.encoder import Encoder, embedding_dim
 from nbutils.models.encoding import embed
@@ -122,6 +123,8 @@ def try_generator(generator: Generator) -> None:
     import torch
 
     model = generator.model
+    if generator.chat:
+        _try_template(generator)
     try:
         inputs = torch.tensor([generator.tokenizer("some words")["input_ids"]], device=model.device)
         options = {"use_cache": False}
@@ -131,3 +134,14 @@ def try_generator(generator: Generator) -> None:
             model(input_ids=inputs, **options)
     except Exception as error:  # every architecture fails in its own way
         raise InputError(f"{generator.name} reads no prompt ({first_line(error)}): name another model") from error
+
+
+def _try_template(generator: Generator) -> None:
+    try:
+        ask_in_turns(generator.tokenizer, [("some words", "more")], "others")
+        turn_end(generator.tokenizer)
+    except Exception as error:  # templates refuse what they do not foresee in their own words
+        raise InputError(
+            f"{generator.name}: its chat template takes no questions ({first_line(error)}): mend it, or remove it to "
+            "have the model read plain text"
+        ) from error

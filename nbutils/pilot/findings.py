@@ -141,7 +141,7 @@ def _train(
             preset.lsr_temperature, seed,
         ).question_encoder  # fmt: skip
         done("retriever tuned")
-    lengths = count_answer_tokens(generator.tokenizer, [item.answers[0] for item in items])
+    lengths = count_answer_tokens(generator, [item.answers[0] for item in items])
     longest = int(np.clip(np.percentile(lengths, 95) + 2, 4, 32))
     solved = [replace(question, answers=item.answers) for question, item in zip(questions, items, strict=True)]
     shared = SharedModels(

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from nbutils.errors import InputError
 from nbutils.models import Encoder, Generator
 from nbutils.pilot import flops
 from nbutils.pilot.flops import TransformerShape
-from nbutils.pilot.systems import Answers, SharedModels, answer, count_answer_tokens, count_tokens
+from nbutils.pilot.systems import Answers, SharedModels, answer, count_answer_tokens, count_prompt_tokens, count_tokens
 from nbutils.text import contains_answer, latin_language
 from nbutils.training import TrainingSettings
 
@@ -168,8 +169,8 @@ def training_flops_by_system(
     with_passages = [prompt for row in rows for prompt in row]
     repeated = [text for text, row in zip(answers, rows, strict=True) for _ in row]
     shape = flops.shape_of(generator.model.config)
-    lengths = count_tokens(generator.tokenizer, [row[0] for row in rows])
-    answer_lengths = count_answer_tokens(generator.tokenizer, answers)
+    lengths = count_prompt_tokens(generator, [row[0] for row in rows])
+    answer_lengths = count_answer_tokens(generator, answers)
     scoring = [flops.forward_flops(shape, n + m, n_logits=m + 1) for n, m in zip(lengths, answer_lengths, strict=True)]
     per_query = encoding_flops(encoder, [item.query for item in items]) / len(items)
     encoder_training = 3 * per_query * retriever_settings.batch_size * retriever_settings.n_steps
@@ -209,10 +210,11 @@ def paraphrase_triples(questions: Sequence[Example], n: int, seed: int) -> list[
 
 
 def continuation_nll(generator: Generator, texts: Sequence[str], n_words: int) -> np.ndarray:
-    """Mean -log p a token, in nats, of the words after the first `n_words` of each text: (B,)."""
+    """Mean -log p a token, in nats, of the words after the first `n_words` of each text: (B,); never as a chat."""
     split = [text.split() for text in texts]
     if any(len(words) <= n_words for words in split):
         raise InputError(f"a text has no more than {n_words} words: nothing is left to be foreseen")
+    plain = replace(generator, chat=False)
     beginnings = [" ".join(words[:n_words]) for words in split]
     continuations = [" ".join(words[n_words:]) for words in split]
-    return np.array([-row.mean() for row in generation.answer_logprobs(generator, beginnings, continuations)])
+    return np.array([-row.mean() for row in generation.answer_logprobs(plain, beginnings, continuations)])

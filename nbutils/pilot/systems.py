@@ -148,9 +148,9 @@ def _best_answers(generator: Generator, prompts, candidates, logpriors, sources:
         [prompt for prompt, log in zip(row, logprior, strict=True) if np.isfinite(log)]
         for row, logprior in zip(prompts, logpriors, strict=True)
     ]
-    lengths = iter(count_tokens(generator.tokenizer, [prompt for row in read for prompt in row]))
+    lengths = iter(count_prompt_tokens(generator, [prompt for row in read for prompt in row]))
     prompt_tokens = [[next(lengths) for _ in row] for row in read]
-    new_tokens = [n + 1 for n in count_answer_tokens(generator.tokenizer, texts)]
+    new_tokens = [n + 1 for n in count_answer_tokens(generator, texts)]
     return Answers(texts, np.array(logprobs), sources, prompt_tokens, new_tokens, n_candidates)
 
 
@@ -163,7 +163,11 @@ def count_tokens(tokenizer: Any, texts: Sequence[str]) -> list[int]:
     return [len(ids) for ids in tokenizer(list(texts))["input_ids"]]
 
 
-def count_answer_tokens(tokenizer: Any, answers: Sequence[str]) -> list[int]:
+def count_prompt_tokens(generator: Generator, prompts: Sequence[str]) -> list[int]:
+    """Tokens of each prompt as the generator reads it."""
+    return [len(ids) for ids in generation.prompt_tokens(generator, list(prompts))]
+
+
+def count_answer_tokens(generator: Generator, answers: Sequence[str]) -> list[int]:
     """Tokens of each answer as it follows a prompt, its ending left out."""
-    continuations = [f" {text}" for text in answers]
-    return [len(ids) for ids in tokenizer(continuations, add_special_tokens=False)["input_ids"]]
+    return [len(ids) for ids in generation.answer_tokens(generator, list(answers), ended=False)]

@@ -130,7 +130,7 @@ def beam_search(
     import torch
 
     device, (n_groups, n_docs) = features.device, log_prior.shape
-    ends = torch.tensor(_end_tokens(generator), device=device)
+    ends = torch.tensor(generation.stop_tokens(generator), device=device)
     found: list[dict[str, float]] = [{} for _ in range(n_groups)]
     groups = torch.arange(n_groups, device=device)  # those still searched, each with W beams
     scores = torch.zeros(n_groups, 1, device=device)  # (G, W)
@@ -249,8 +249,3 @@ def _first_lines(generator: Generator, sequences: list[list[int]]) -> list[str]:
     """The texts of the answers, as `generation.generate` returns them."""
     texts = generator.tokenizer.batch_decode(sequences, skip_special_tokens=True) if sequences else []
     return [text.strip("\n").split("\n")[0].strip() for text in texts]
-
-
-def _end_tokens(generator: Generator) -> list[int]:
-    newlines = [] if generator.seq2seq else generation.newline_tokens(generator.tokenizer)
-    return sorted({generator.tokenizer.eos_token_id, *newlines})

@@ -179,6 +179,6 @@ def _answer_ids(generator: Generator, prompt: str, texts: list[str]) -> list[lis
     """Standard tokens of the answers, with their ending; of the empty answer the ending alone."""
     _, answer_ids = generation.tokenize_pairs(generator, [prompt] * len(texts), texts)
     if not generator.seq2seq:
-        ending = generator.tokenizer(generation.ANSWER_END, add_special_tokens=False)["input_ids"]
+        ending = generation.ending_tokens(generator)
         answer_ids = [ids if text else ending for ids, text in zip(answer_ids, texts, strict=True)]
     return answer_ids

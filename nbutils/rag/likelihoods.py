@@ -21,11 +21,8 @@ def answer_logprobs_by_passage(
     n_docs = require_prompts(prompts, equally_many=True)
     flat, repeated = [prompt for row in prompts for prompt in row], [y for y in answers for _ in range(n_docs)]
     token_logprobs = generation.answer_logprobs(generator, flat, repeated)
-    if generator.seq2seq:
-        counts = [len(row) - 1 for row in token_logprobs]
-    else:
-        bare = generator.tokenizer([f" {answer}" for answer in answers], add_special_tokens=False)["input_ids"]
-        counts = [len(ids) for ids in bare for _ in range(n_docs)]
+    bare = generation.answer_tokens(generator, answers, ended=False)
+    counts = [len(ids) for ids in bare for _ in range(n_docs)]
     totals = [row[:n].sum() / (n if per_token else 1) for row, n in zip(token_logprobs, counts, strict=True)]
     return np.array(totals).reshape(len(prompts), n_docs)
 

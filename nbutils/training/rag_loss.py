@@ -6,7 +6,7 @@ import numpy as np
 
 from nbutils import generation, rag
 from nbutils.data import Example, Passage
-from nbutils.models import batches_by_length
+from nbutils.models import Generator, batches_by_length
 from nbutils.training.loop import Learners
 
 
@@ -37,7 +37,7 @@ def add_rag_gradients(loss: RagLoss, learners: Learners, rows: list[int], ids: n
     leaf.grad = torch.zeros_like(leaf)
     values = {"loss": 0.0, "max_doc_prob": 0.0, "posterior_entropy": 0.0}
     answers = [example.answers[0] for example in batch]
-    lengths = _padded_lengths(learners.generator.tokenizer, prompts, answers)
+    lengths = _padded_lengths(learners.generator, prompts, answers)
     for members in batches_by_length(lengths, loss.batch_tokens):
         with learners.autocast:
             token_logprobs, mask = rag.answer_token_logprobs(
@@ -59,13 +59,13 @@ def add_rag_gradients(loss: RagLoss, learners: Learners, rows: list[int], ids: n
     return values
 
 
-def _padded_lengths(tokenizer, prompts: list[list[str]], answers: list[str]) -> list[int]:
+def _padded_lengths(generator: Generator, prompts: list[list[str]], answers: list[str]) -> list[int]:
     """Tokens that a question takes in a forward pass: of its prompts; of its answers only where these are long.
 
     An answer of at most half of the longest prompt is not counted, so that a pass holds at most half as many again.
     """
-    prompt_lengths = [max(map(len, tokenizer(row)["input_ids"])) for row in prompts]
-    answer_lengths = map(len, tokenizer(answers)["input_ids"])
+    prompt_lengths = [max(map(len, generation.prompt_tokens(generator, row))) for row in prompts]
+    answer_lengths = map(len, generation.answer_tokens(generator, answers))
     pairs = zip(prompts, prompt_lengths, answer_lengths, strict=True)
     return [len(row) * max(prompt, 2 * answer) for row, prompt, answer in pairs]
 

@@ -17,6 +17,7 @@ from nbutils.generation import compiled as compiled_module
 from nbutils.generation import decoding as decoding_module
 from nbutils.generation import prompts as prompts_module
 from nbutils.generation import scoring as scoring_module
+from nbutils.generation import turns as turns_module
 
 ARCHITECTURES = ["llama", "gemma3", "bart"]
 PROMPTS = [
@@ -339,7 +340,7 @@ def test_generation_stops_at_the_end_of_the_line(parrot, sequences, monkeypatch,
     ending = generation.newline_tokens(parrot.tokenizer)
     assert new[-1] in [*ending, parrot.tokenizer.eos_token_id] and len(new) < 6
     if prompt != "%":  # without the newline tokens it would run on to the limit
-        substitute(monkeypatch, decoding_module, "newline_tokens", lambda tokenizer: [])
+        substitute(monkeypatch, turns_module, "newline_tokens", lambda tokenizer: [])
         uncached(generation.generate, parrot, [prompt], 20)
         assert calls[1][1].shape[1] - inputs.shape[1] == 20
 

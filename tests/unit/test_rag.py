@@ -489,7 +489,7 @@ def test_greedy_candidates_are_what_is_generated(generator):
 def transformers_beams(generator, prompt, n_beams, max_new_tokens):
     """Texts of the beams of transformers' own search, best first; None where the best did not end by itself."""
     inputs = generator.tokenizer(prompt, return_tensors="pt")
-    ends = beam_search_module._end_tokens(generator)
+    ends = generation.stop_tokens(generator)
     output = generator.model.generate(
         input_ids=inputs["input_ids"],
         attention_mask=inputs["attention_mask"],
@@ -677,7 +677,7 @@ def enumerate_answers(generator, prompts, log_prior, n_tokens):
     """The text with the most likely token sequence of at most `n_tokens` and an ending, by trying all of them."""
     import torch
 
-    ends = beam_search_module._end_tokens(generator)
+    ends = generation.stop_tokens(generator)
     vocabulary = generator.model.get_output_embeddings().weight.shape[0]
     going = [token for token in range(vocabulary) if token not in ends]
     stems = [list(stem) for n in range(n_tokens + 1) for stem in itertools.product(going, repeat=n)]
@@ -754,7 +754,7 @@ def by_definition(generator, prompts, log_prior, max_new_tokens):
     """Greedy RAG-Token, every step with the whole sequences and no cache."""
     import torch
 
-    ends = beam_search_module._end_tokens(generator)
+    ends = generation.stop_tokens(generator)
     answer = []
     while len(answer) < max_new_tokens - generator.seq2seq:
         candidates = range(generator.model.get_output_embeddings().weight.shape[0])
