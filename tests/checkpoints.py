@@ -6,6 +6,7 @@ near-uniform and two of them disagree about nearly everything.
 
 import json
 import re
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -152,7 +153,7 @@ def shallow_gemma(folder: Path, layers: tuple[int, ...] = (0, 5)) -> str:
     return str(folder)
 
 
-def parrot(folder: Path, texts: list[str]) -> str:
+def parrot(folder: Path, texts: list[str], extra_tokens: Sequence[str] = ()) -> str:
     """A Llama that continues each text as written: each of its tokens is followed by the one that follows it there.
 
     The layers are zeroed, so that only the last token counts; no token may occur twice with different successors.
@@ -160,7 +161,7 @@ def parrot(folder: Path, texts: list[str]) -> str:
     import torch
     from transformers import LlamaForCausalLM
 
-    tokenizer = _save_byte_level(folder, "<s> $A", pad_token="<pad>", extra_tokens=["\n\n", ".\n"])
+    tokenizer = _save_byte_level(folder, "<s> $A", pad_token="<pad>", extra_tokens=["\n\n", ".\n", *extra_tokens])
     torch.manual_seed(0)
     model = LlamaForCausalLM(_llama_config(len(tokenizer), 32))
     successors: dict[int, int] = {}
@@ -177,6 +178,18 @@ def parrot(folder: Path, texts: list[str]) -> str:
         for token, successor in successors.items():
             model.lm_head.weight[successor] += embeddings[token]
     model.save_pretrained(folder)
+    return str(folder)
+
+
+def chat_parrot(folder: Path, template: str, turn_tokens: list[str]) -> str:
+    """A parrot with a chat template: what follows "<|assistant|>" is "Lima", and then "<|end|>" and on."""
+    from transformers import AutoTokenizer
+
+    parrot(folder, ["<|assistant|>Lima<|end|>XX"], turn_tokens)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_special_tokens({"additional_special_tokens": turn_tokens})
+    tokenizer.chat_template = template
+    tokenizer.save_pretrained(folder)
     return str(folder)
 
 

@@ -22,7 +22,7 @@ def list_() -> None:
     rows = [("name", "kind", "what", "parameters", "download", "license", "")]
     rows += [(*row[:4], "-", row[4], "comes along") for row in EMBEDDED]
     for name, model in OPTIONAL.items():
-        where = "here" if is_fetched(name) else f"{len(model.parts)} packages"
+        where = "here" if is_fetched(name) else "to be fetched"
         size = f"{model.n_bytes / 1e6:,.0f} MB"
         rows.append((name, model.kind, model.about, model.parameters, size, model.license, where))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

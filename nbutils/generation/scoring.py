@@ -4,6 +4,7 @@ import numpy as np
 
 from nbutils import cache
 from nbutils.errors import InputError
+from nbutils.files import sha256_text
 from nbutils.generation.compiled import COMPILE_FROM_TOKENS, COMPILED_BATCH_STEP, compile_layers
 from nbutils.generation.output_layer import (
     chosen_logprobs,
@@ -13,7 +14,7 @@ from nbutils.generation.output_layer import (
     vocabulary_size,
 )
 from nbutils.generation.turns import answer_tokens, prompt_tokens
-from nbutils.models import Generator, batches_by_length
+from nbutils.models import Generator, ask_in_turns, batches_by_length
 from nbutils.progress import progress_bar
 
 BATCH_TOKENS = 2048  # padded tokens a batch when scoring
@@ -139,7 +140,9 @@ def fingerprint(generator: Generator) -> str:
     model = generator.model
     quantized = getattr(model, "is_quantized", False)
     libraries = f"torch {torch.__version__} transformers {transformers.__version__}"
-    files = f"{generator.sha256} {generator.settings_sha256}" + (" chat" if generator.chat else "")
+    files = f"{generator.sha256} {generator.settings_sha256}"
+    if generator.chat:  # by what its template writes: that may be today's date
+        files += f" chat {sha256_text(ask_in_turns(generator.tokenizer, [], ''))}"
     return f"{files} {model.dtype} quantized={quantized} {model.device.type} {libraries}"
 
 

