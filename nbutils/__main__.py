@@ -188,7 +188,7 @@ def report(scale, folder) -> None:
 
 
 @cli.command()
-@click.option("--data", "folder", required=True, type=click.Path(path_type=Path), help="Folder in BEIR's format.")
+@click.option("--data", "name", required=True, help="Folder in BEIR's format, or the name of a data set.")
 @click.option("-o", "--out", default="pilot.html", show_default=True, type=click.Path(path_type=Path), help="The page.")
 @click.option("--questions", default=200, show_default=True, help="Test questions at most.")
 @click.option("--generator", default=None, help="Language model: as in `models list`, a folder or a hub id.")
@@ -203,13 +203,14 @@ def report(scale, folder) -> None:
 @click.option("--release", default=20.0, show_default=True, help="Money for checking and releasing a trained model.")
 @click.option("--flops", default=2e14, show_default=True, help="FLOP a second that the machine sustains.")
 def pilot(
-    folder, out, questions, generator, encoder, seed, queries_per_day, updates_per_month, sources, worth, hour, example,
+    name, out, questions, generator, encoder, seed, queries_per_day, updates_per_month, sources, worth, hour, example,
     release, flops,
 ) -> None:  # fmt: skip
     """Run five systems on your own data and write a one-page report: retrieval, fine-tuning, or both?
 
-    The folder holds corpus.jsonl, queries.jsonl with answers, and qrels/ where gold passages are known. Takes about ten
-    minutes for 200 questions on 2 cores, and longer for the index of a large corpus.
+    A folder holds corpus.jsonl, queries.jsonl with answers, and qrels/ where gold passages are known; or name a data
+    set, such as squadshifts-wiki. Takes about ten minutes for 200 questions on 2 cores, and longer for the index of a
+    large corpus.
     """
     from nbutils.pilot import Prices, Requirements, make_page
     from nbutils.presets import load_preset
@@ -219,7 +220,7 @@ def pilot(
     preset = load_preset("08_rag_or_finetune", "tiny", chosen)
     requirements = Requirements(queries_per_day, updates_per_month, sources, value_per_answer=worth)
     prices = Prices(hour=hour, flops=flops, example=example, release=release)
-    recommendation = make_page(folder, out, preset, requirements, prices, seed, click.echo)
+    recommendation = make_page(name, out, preset, requirements, prices, seed, click.echo)
     click.echo(f"{out}: {recommendation.headline}")
 
 
@@ -251,7 +252,7 @@ def show_cache() -> None:
 @cache.command()
 @click.option("--older-than", type=float, required=True, metavar="DAYS", help="Days since the last use.")
 def prune(older_than) -> None:
-    """Remove what was not used for DAYS days; converted models stay, and what is being used."""
+    """Remove what was not used for DAYS days; converted models and downloads stay, and what is being used."""
     from nbutils import cache as kept
 
     click.echo(f"removed: {_amount(kept.prune(older_than))}")
@@ -260,7 +261,7 @@ def prune(older_than) -> None:
 @cache.command()
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def clear(yes) -> None:
-    """Remove everything that is not being used, converted models too: it is computed again when it is needed."""
+    """Remove what is not being used, converted models and downloads too: it is made again when it is needed."""
     from nbutils import cache as kept
 
     if not yes:

@@ -26,6 +26,7 @@ from nbutils.errors import InputError
 from nbutils.files import atomic_path, exclusive, sha256_text
 
 MODELS = "models"  # kind of the converted checkpoints: `prune` leaves them alone
+DOWNLOADS = "downloads"  # kind of other people's files, which no code could make again: it leaves them alone too
 _DAY = 86_400
 _GONE = float("inf")  # last use of what somebody else has just removed
 
@@ -193,15 +194,16 @@ def show() -> dict[str, Usage]:
 def prune(older_than_days: float) -> dict[str, Usage]:
     """Remove what was last used more than so many days ago; what was removed, by kind.
 
-    Converted models stay, and folders whose lock somebody holds. Raises InputError for a negative number of days.
+    Converted models and downloads stay, and folders whose lock somebody holds. Raises InputError for a negative number
+    of days.
     """
     if not older_than_days >= 0:
         raise InputError(f"older than {older_than_days:g} days: give a number of days of at least 0")
-    return _remove(set(_kinds()) - {MODELS}, time.time() - older_than_days * _DAY)
+    return _remove(set(_kinds()) - {MODELS, DOWNLOADS}, time.time() - older_than_days * _DAY)
 
 
 def clear() -> dict[str, Usage]:
-    """Remove everything but folders whose lock somebody holds, converted models too; what was removed, by kind."""
+    """Remove everything but folders whose lock somebody holds, models and downloads too; what was removed, by kind."""
     return _remove(set(_kinds()), _GONE)
 
 

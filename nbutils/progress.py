@@ -14,12 +14,15 @@ def is_watched() -> bool:
     return not is_headless() and ("ipykernel" in sys.modules or sys.stderr.isatty())
 
 
-def progress_bar(total: int, description: str):
+def progress_bar(total: int, description: str, unit: str = "it"):
     """A tqdm bar, used as a context manager and advanced by `update(n)`; it disappears when it is done.
+
+    `unit` "B" counts bytes, and shows them in kB or MB.
 
     None is shown for work that is over at once, nor where nobody watches: tqdm itself honours TQDM_DISABLE for text
     bars only, and an empty widget would be saved with the notebook.
     """
     from tqdm.auto import tqdm
 
-    return tqdm(total=total, desc=description, leave=False, disable=total < 8 or not is_watched())
+    hidden = total < 8 or not is_watched()
+    return tqdm(total=total, desc=description, unit=unit, unit_scale=unit == "B", leave=False, disable=hidden)

@@ -37,7 +37,7 @@ def list_(scale) -> None:
 def show(id_, scale, scores) -> None:
     """Show one claim: what the paper says, the rule, what came of it, the cell that judges it, and its scores."""
     from nbutils.record import claim_files, locks
-    from nbutils.record.claims import outcome_text
+    from nbutils.record.wording import outcome_text
 
     path = claim_files.claims_path(id_)
     file = claim_files.load_file(path) if path.is_file() else None

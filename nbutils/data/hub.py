@@ -15,11 +15,10 @@ from nbutils.data.records import (
     checked_text,
     checked_title,
 )
-from nbutils.data.sampling import select
+from nbutils.data.sampling import keep_gold, select
 from nbutils.data.schema import SPLITS, Dataset, Example, Passage, content_sha256
 from nbutils.data.tasks import question_example
 from nbutils.errors import InputError
-from nbutils.files import sha256_text
 
 _QUESTION_SCHEMAS, _CORPUS_SCHEMAS = ("nq_open", "trivia_qa", "squad", "web_questions"), ("squad", "wiki_dpr")
 
@@ -56,7 +55,7 @@ def hub_dataset(name: str, n_questions: int | None = None, n_passages: int | Non
     if len(parts) == 1:
         corpus = load_corpus(parts[0])
         if n_passages is not None:
-            corpus = _keep(corpus, {id for q in questions for id in q.gold_passages}, n_passages, seed)
+            corpus = keep_gold(corpus, {id for q in questions for id in q.gold_passages}, n_passages, seed)
     else:
         corpus = load_corpus(parts[1], n_passages)
     questions = [replace(q, gold_passages=tuple(id for id in q.gold_passages if id in corpus)) for q in questions]
@@ -163,15 +162,6 @@ def _answers(schema: str, row: dict, where: str) -> tuple[tuple[str, ...], tuple
         raise InputError(f"{where}: answers holds {len(texts)} texts but {len(starts)} starts")
     pieces = _squad_passages(row, where)
     return unique(texts), tuple(gold_pieces(pieces, row["context"], list(zip(texts, starts, strict=True))))
-
-
-def _keep(corpus: dict[str, Passage], gold: set[str], n: int, seed: int) -> dict[str, Passage]:
-    """The gold passages and a seeded sample of the others, `n` in all, in the order of `corpus`."""
-    if n < len(gold):
-        raise InputError(f"n_passages is {n}, but the questions have {len(gold)} gold passages; take fewer questions")
-    others = sorted((id for id in corpus if id not in gold), key=lambda id: sha256_text(str(seed), id))
-    kept = gold | set(others[: n - len(gold)])
-    return {id: passage for id, passage in corpus.items() if id in kept}
 
 
 def _parts(name: str) -> list[str]:

@@ -14,27 +14,32 @@ from nbutils.data.documents import Document, Place, open_document
 from nbutils.data.folder import check_replaceable, is_data_folder, read_folder, write_folder
 from nbutils.data.forms import Asked, Fault, Item, Text
 from nbutils.data.hub import hub_dataset
-from nbutils.data.passages import cut_passages, gold_pieces, overlapping, unique
+from nbutils.data.passages import Fill, cut_passages, gold_pieces, overlapping, unique
 from nbutils.data.readers import WANTED, reader_of
 from nbutils.data.records import check_unicode, checked_id, checked_question, checked_strings, keys_of, left_out
 from nbutils.data.schema import OTHER_TASKS, SPLITS, Dataset, Example, Passage
 from nbutils.data.tasks import question_example
 from nbutils.errors import InputError
 
+MAX_PASSAGE_WORDS = 100
+
 
 def import_file(
     path: str | Path,
     out_folder: str | Path,
     split: str | None = None,
-    max_words: int = 100,
+    max_words: int = MAX_PASSAGE_WORDS,
     bad: list[str] | None = None,
+    fill: Fill | None = None,
 ) -> dict[str, int]:
     """Counts of what was written to `out_folder` (folder format) from a file; its content decides how it is read.
 
     JSONL, a JSON array, SQuAD-style JSON or parquet, each also packed by gzip, of questions with passages in one of the
     forms of `data.forms`. All questions go to `split` (None: test); a data set that stands in `out_folder` is added to.
     Questions without an answer are left out and counted. Contexts of more than `max_words` words are split at sentence
-    ends; gold is the piece that the answer stands in. Without an id a question is called after its line, "q12".
+    ends, and so are those that are too long by `fill`, which says how full a title and a text make an encoder
+    (`retrieval.filling`); gold is the piece that the answer stands in. Without an id a question is called after its
+    line, "q12".
     A folder is copied: one in the folder format in any of its forms, or one that holds a hub set's files.
     Raises InputError with file, line and reason for the first bad record, and then writes nothing. With a list of what
     is `bad`, such records are left out instead, and the list says what is wrong with each.
@@ -50,7 +55,7 @@ def import_file(
     else:
         earlier = read_folder(out_folder) if is_data_folder(Path(out_folder)) else None
         document = open_document(path, bad)
-        found = _Found(max_words, split or "test", _ids_by_content(earlier))
+        found = _Found(max_words, fill, split or "test", _ids_by_content(earlier))
         _collect(document, found, bad)
         counts = _write(path, Path(out_folder), found, earlier)
     return counts | ({"bad records left out": len(bad) - n_bad} if bad is not None else {})
@@ -59,11 +64,22 @@ def import_file(
 import_squad = import_jsonl = import_file  # the two forms that the content is told apart from most often
 
 
+def read_document(document: Document) -> tuple[dict[str, Passage], list[Example]]:
+    """Corpus and answerable questions of the rows of a file, read as `import_file` reads them; all are of split test.
+
+    Raises InputError for the first bad record.
+    """
+    found = _Found(MAX_PASSAGE_WORDS, None, "test", {})
+    _collect(document, found, None)
+    return found.corpus, found.questions
+
+
 @dataclass
 class _Found:
     """What the rows that were read so far hold."""
 
     max_words: int
+    fill: Fill | None
     split: str
     named: dict[tuple[str, str], str]  # (title, text) -> id of the passages that are there from before
     corpus: dict[str, Passage] = field(default_factory=dict)
@@ -164,7 +180,7 @@ def _add_question(asked: Asked, found: _Found, document: Document) -> None:
 def _add_passages(text: Text, found: _Found, counted: bool = False) -> dict[str, tuple[Passage, int, int]]:
     """The pieces of the text, which are in the corpus then; those that were there are counted, but not twice."""
     _require_unicode(text.title, text.text)
-    pieces = cut_passages(text.title, text.text, found.max_words)
+    pieces = cut_passages(text.title, text.text, found.max_words, found.fill)
     if found.named:
         pieces = {found.named.get((p[0].title, p[0].text), id): p for id, p in pieces.items()}
     for id, (passage, _, _) in pieces.items():

@@ -1,11 +1,11 @@
-"""Data sets by name: the embedded Factbook, a folder, or a hub id; built once, then read from the cache."""
+"""Data sets by name: the Factbook, SQuADShifts, a folder, or a hub id; built once, then read from the cache."""
 
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 from nbutils import cache, paths
-from nbutils.data import hub
+from nbutils.data import hub, squadshifts
 from nbutils.data.folder import DIGEST, is_data_folder, read_folder, write_dataset
 from nbutils.data.schema import Dataset
 from nbutils.errors import InputError
@@ -24,6 +24,9 @@ def load_dataset(
     """The data set called `name`.
 
     "factbook": the embedded one; `n_countries` (None: all) is its size. Built once, then read from the cache.
+    "squadshifts-wiki", "squadshifts-reddit", "squadshifts-amazon": questions that people asked, see
+    `data.squadshifts.build`; at most `n_questions` of each split, drawn by `seed`, and `n_passages` passages (None:
+    all). The file that it is made from is downloaded once.
     A folder: in the format above, read as it is; or one that holds a hub data set's files, see below.
     A hub id, see `nbutils.data.hub.HUB_SETS`: the hub's questions with their own passages, or "questions+corpus" where
     they have none, as in "google-research-datasets/nq_open+facebook/wiki_dpr"; "id@revision" pins either. At most
@@ -38,13 +41,16 @@ def load_dataset(
             raise InputError(f"{argument} is {value!r}, it must be a whole number of at least 1, or None for all")
     if name == "factbook":
         return _load_factbook(n_countries)
+    if name in squadshifts.FILES:
+        return _load_squadshifts(name, n_questions, n_passages, seed)
     folder = Path(name).expanduser()
     if is_data_folder(folder):
         return read_folder(folder)
     if not hub.is_known(name):
         raise InputError(
-            f"no data set is called {name!r}; possible are factbook, a folder with corpus.jsonl and queries.jsonl, "
-            f"and the hub ids {', '.join(hub.HUB_SETS)} (questions without passages as questions+corpus)"
+            f"no data set is called {name!r}; possible are factbook, {', '.join(squadshifts.FILES)}, a folder with "
+            f"corpus.jsonl and queries.jsonl, and the hub ids {', '.join(hub.HUB_SETS)} (questions without passages as "
+            "questions+corpus)"
         )
     if not hub.is_remote(name):  # files of the user's own, which may change
         return hub.hub_dataset(name, n_questions, n_passages, seed)
@@ -53,11 +59,24 @@ def load_dataset(
     return _cached(f"{label}-{key[:16]}", name, lambda: hub.hub_dataset(name, n_questions, n_passages, seed))
 
 
+def is_own(name: str) -> bool:
+    """Whether a data set's name is a folder: data of the user's own, which no paper has published."""
+    return name != "factbook" and Path(name).expanduser().is_dir()
+
+
 def _load_factbook(n_countries: int | None) -> Dataset:
     from nbutils.data import factbook
 
     key = cache.key([factbook.build, write_dataset], repr(n_countries), *_factbook_files())
     return _cached(f"factbook-{key[:16]}", "factbook", lambda: factbook.build(n_countries))
+
+
+def _load_squadshifts(name: str, n_questions: int | None, n_passages: int | None, seed: int) -> Dataset:
+    if n_questions is None and n_passages is None:
+        seed = 0  # nothing is drawn
+    sizes = repr((n_questions, n_passages, seed))
+    key = cache.key([squadshifts.build, write_dataset], name, squadshifts.digest_of(name), sizes)
+    return _cached(f"{name}-{key[:16]}", name, lambda: squadshifts.build(name, n_questions, n_passages, seed))
 
 
 def _factbook_files() -> list[str]:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from nbutils.data.contents import is_parquet, open_text, read_parquet, read_text
-from nbutils.data.passages import words_of
 from nbutils.errors import InputError
+from nbutils.text import word_spans
 
 MAX_TITLE_WORDS, MAX_QUESTION_WORDS = 100, 1000  # more is no title and no question, and no prompt has room for it
 _RECORD_FORMS = ("jsonl", "ndjson", "json", "parquet")
@@ -200,10 +200,10 @@ def checked_title(record: dict, key: str, where: str) -> str:
 
 
 def _require_words(text: str, most: int, what: str, record: dict) -> None:
-    if len(text) > most and len(words_of(text)) > most:
+    if len(text) > most and len(word_spans(text)) > most:
         id = record.get("_id", record.get("id"))
         whose = "" if id is None else f" of record {id!r:.40}"
-        words = f"{len(words_of(text)):,} words ({text:.20}...){whose}"
+        words = f"{len(word_spans(text)):,} words ({text:.20}...){whose}"
         raise InputError(f"{what} has {words}, at most {most:,} fit in a prompt; shorten it")
 
 

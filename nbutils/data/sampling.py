@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from nbutils.data.schema import Example
+from nbutils.data.schema import Example, Passage
 from nbutils.errors import InputError
+from nbutils.files import sha256_text
 
 
 def select(
@@ -66,6 +67,18 @@ def sample(
     rarest = min(map(len, groups.values()))
     size = rarest if n is None else min(rarest, max(1, n // len(groups)))
     return [example for name in sorted(groups) for example in groups[name][:size]]
+
+
+def keep_gold(corpus: Mapping[str, Passage], gold: set[str], n: int, seed: int) -> dict[str, Passage]:
+    """The gold passages and a sample of the others, drawn by `seed`, `n` in all, in the order of `corpus`.
+
+    Raises InputError for fewer than there are gold ones.
+    """
+    if n < len(gold):
+        raise InputError(f"n_passages is {n}, but the questions have {len(gold)} gold passages; take fewer questions")
+    others = sorted((id for id in corpus if id not in gold), key=lambda id: sha256_text(str(seed), id))
+    kept = gold | set(others[: n - len(gold)])
+    return {id: passage for id, passage in corpus.items() if id in kept}
 
 
 def one_per_fact(questions: Sequence[Example], seed: int) -> list[Example]:

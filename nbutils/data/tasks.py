@@ -8,7 +8,7 @@ import numpy as np
 
 from nbutils.data.schema import CLAIM_LABELS, OTHER_TASKS, Example, Passage
 from nbutils.errors import InputError
-from nbutils.text import sentences_before_capitals
+from nbutils.text import first_words, sentences_before_capitals
 
 LABEL_ANSWERS = dict(zip(CLAIM_LABELS, ("true", "false", "unknown"), strict=True))
 _ANSWER_LABELS = {answer: label for label, answer in LABEL_ANSWERS.items()}
@@ -91,12 +91,15 @@ def short_answer(examples: Sequence[Example], indirect: bool = False) -> list[Ex
 def trim_answers(examples: Sequence[Example], max_words: int | None = None) -> list[Example]:
     """The examples with answers on one line, single spaces between words, cut to `max_words` words (None: left whole).
 
-    An answer over several lines could not be learned: a generated one ends with its line.
+    Words are counted as by `text.word_spans`. An answer over several lines could not be learned: a generated one ends
+    with its line.
     """
-    return [
-        replace(example, answers=tuple(" ".join(answer.split()[:max_words]) for answer in example.answers))
-        for example in examples
-    ]
+
+    def trimmed(answer: str) -> str:
+        line = " ".join(answer.split())
+        return line if max_words is None else first_words(line, max_words)
+
+    return [replace(example, answers=tuple(map(trimmed, example.answers))) for example in examples]
 
 
 def statement_examples(

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from nbutils.errors import InputError
 from nbutils.generation.compiled import call_compiled
 from nbutils.generation.decoding import GENERATION_TOKENS
+from nbutils.generation.output_layer import vocabulary_size
 from nbutils.generation.prefix import Prefix, copy_cache, decode_step, gather, next_logits
 from nbutils.generation.scoring import pad, require_length
 from nbutils.generation.turns import prompt_tokens
@@ -97,10 +98,6 @@ def _token_logprobs(generator: Generator, features, rows, tokens):
 
 def _normalizer(logits):
     return logits.float().logsumexp(-1)
-
-
-def vocabulary_size(generator: Generator) -> int:
-    return generator.model.get_output_embeddings().weight.shape[0]
 
 
 def tokenize_prompts(generator: Generator, prompts: list[list[str]], max_new_tokens: int) -> list[list[list[int]]]:

@@ -48,8 +48,8 @@ def instruction_examples(
 ) -> tuple[list[str], list[str]]:
     """Prompts "Background: {passage}, blank line, {instruction}" and answers; the wording of each is drawn by `seed`.
 
-    `ids` has the retrieved passages of each row, best first. None is instruction tuning without retrieval: the same
-    rows and wordings, of which only the reading tasks keep their passage.
+    `ids` has the retrieved passages of each row, best first; "" where a search found nothing. None is instruction
+    tuning without retrieval: the same rows and wordings, of which only the reading tasks keep their passage.
     """
     rng, prompts = np.random.default_rng(seed), []
     for number, row in enumerate(rows):
@@ -57,7 +57,8 @@ def instruction_examples(
         if row.task == GOLD_CONTEXT:
             passage = corpus[row.example.gold_passages[0]]
         elif row.task != NO_CONTEXT and ids is not None:
-            passage = corpus[ids[number][row.rank]]
+            id_ = ids[number][row.rank]
+            passage = corpus[id_] if id_ else None
         known = instruction_templates(row.task)
         prompts.append(instruction_prompt(row.example.question, known[rng.integers(len(known))], passage))
     return prompts, [row.example.answers[0] for row in rows]

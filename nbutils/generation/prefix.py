@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from nbutils.generation.compiled import COMPILE_FROM_TOKENS, COMPILED_BATCH_STEP, compile_layers, is_compiled
-from nbutils.generation.scoring import logits_of, pad
+from nbutils.generation.output_layer import logits_of
+from nbutils.generation.scoring import pad
 from nbutils.models import Generator, batches_by_length
 
 READING_TOKENS = 4096  # prompt tokens that compiled layers read at once

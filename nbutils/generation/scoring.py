@@ -5,7 +5,14 @@ import numpy as np
 from nbutils import cache
 from nbutils.errors import InputError
 from nbutils.files import sha256_text
-from nbutils.generation.compiled import COMPILE_FROM_TOKENS, COMPILED_BATCH_STEP, call_compiled, compile_layers
+from nbutils.generation.compiled import COMPILE_FROM_TOKENS, COMPILED_BATCH_STEP, compile_layers
+from nbutils.generation.output_layer import (
+    chosen_logprobs,
+    label_logprobs,
+    most_logits,
+    recomputed,
+    vocabulary_size,
+)
 from nbutils.generation.turns import answer_tokens, prompt_tokens
 from nbutils.models import Generator, ask_in_turns, batches_by_length
 from nbutils.progress import progress_bar
@@ -52,44 +59,52 @@ def batch_logprobs(generator: Generator, prompt_ids: list[list[int]], answer_ids
     """log p of every answer token of a batch, concatenated in order, (sum of T_i,), as a tensor with gradients.
 
     Decoder-only: the hidden states of the answer positions are gathered into one matrix before the output layer,
-    which for a vocabulary of 262,144 costs more than the transformer itself.
+    which for a vocabulary of 262,144 costs more than the transformer itself. Long answers take no more memory there
+    than short ones, and more time when there are gradients: see `output_layer`.
     """
+    if generator.seq2seq:
+        return _seq2seq_logprobs(generator, prompt_ids, answer_ids)
     import torch
 
     model, device = generator.model, generator.model.device
     labels = torch.tensor([token for ids in answer_ids for token in ids], device=device)
-    if generator.seq2seq:
-        inputs, mask = pad(prompt_ids, generator.tokenizer.pad_token_id, device)
-        targets, targets_mask = pad(answer_ids, generator.tokenizer.pad_token_id, device)
-        shifted = torch.full_like(targets, model.config.decoder_start_token_id)
-        shifted[:, 1:] = targets[:, :-1]
-        logits = model(input_ids=inputs, attention_mask=mask, decoder_input_ids=shifted).logits  # (B, T, V)
-        logits = logits[targets_mask.bool()]
-    else:
-        # The last answer token predicts nothing that is scored: leave it out.
-        sequences = [p + a[:-1] for p, a in zip(prompt_ids, answer_ids, strict=True)]
-        inputs, _ = pad(sequences, generator.tokenizer.pad_token_id, device, COMPILED_BATCH_STEP)
-        # Padding stands on the right, where a causal model does not look: without a mask attention skips half its work.
-        hidden = model.get_decoder()(input_ids=inputs, use_cache=False).last_hidden_state
-        rows = [row for row, ids in enumerate(answer_ids) for _ in ids]
-        columns = [len(p) - 1 + t for p, a in zip(prompt_ids, answer_ids, strict=True) for t in range(len(a))]
-        logits = logits_of(model, hidden[rows, columns])  # (sum T_i, D) -> (sum T_i, V)
-    return call_compiled(generator, _label_logprobs, logits, labels)
+    # The last answer token predicts nothing that is scored: leave it out.
+    sequences = [p + a[:-1] for p, a in zip(prompt_ids, answer_ids, strict=True)]
+    inputs, _ = pad(sequences, generator.tokenizer.pad_token_id, device, COMPILED_BATCH_STEP)
+    # Padding stands on the right, where a causal model does not look: without a mask attention skips half its work.
+    hidden = model.get_decoder()(input_ids=inputs, use_cache=False).last_hidden_state
+    rows = [row for row, ids in enumerate(answer_ids) for _ in ids]
+    columns = [len(p) - 1 + t for p, a in zip(prompt_ids, answer_ids, strict=True) for t in range(len(a))]
+    return label_logprobs(generator, hidden[rows, columns], labels)  # (sum T_i, D) -> (sum T_i,)
 
 
-def logits_of(model, hidden):
-    """Logits (N, V) of hidden states (N, D) by the output layer of a decoder-only model, and its soft cap if any."""
+def _seq2seq_logprobs(generator: Generator, prompt_ids: list[list[int]], answer_ids: list[list[int]]):
+    """The same for a sequence-to-sequence model: where the answers are long, a few whole pairs at a time.
+
+    Its logits come from its own forward pass, which scales or shifts them in a way of its own (T5, BART).
+    """
     import torch
 
-    logits = model.get_output_embeddings()(hidden)
-    cap = getattr(model.config, "final_logit_softcapping", None)
-    return logits if cap is None else cap * torch.tanh(logits / cap)
+    size = max(1, most_logits() // (vocabulary_size(generator) * max(map(len, answer_ids))))
+    if len(answer_ids) <= size:
+        return _whole_seq2seq_logprobs(generator, prompt_ids, answer_ids)
+    parts = [slice(start, start + size) for start in range(0, len(answer_ids), size)]
+    return torch.cat(
+        [recomputed(_whole_seq2seq_logprobs, generator, prompt_ids[part], answer_ids[part]) for part in parts]
+    )
 
 
-def _label_logprobs(logits, labels):
-    """log softmax of each row of logits (n, V) at its label (n,), in float32."""
-    logits = logits.float()
-    return logits.gather(-1, labels[:, None])[:, 0] - logits.logsumexp(-1)
+def _whole_seq2seq_logprobs(generator: Generator, prompt_ids: list[list[int]], answer_ids: list[list[int]]):
+    import torch
+
+    model, device = generator.model, generator.model.device
+    labels = torch.tensor([token for ids in answer_ids for token in ids], device=device)
+    inputs, mask = pad(prompt_ids, generator.tokenizer.pad_token_id, device)
+    targets, targets_mask = pad(answer_ids, generator.tokenizer.pad_token_id, device)
+    shifted = torch.full_like(targets, model.config.decoder_start_token_id)
+    shifted[:, 1:] = targets[:, :-1]
+    logits = model(input_ids=inputs, attention_mask=mask, decoder_input_ids=shifted).logits  # (B, T, V)
+    return chosen_logprobs(generator, logits[targets_mask.bool()], labels)
 
 
 def tokenize_pairs(

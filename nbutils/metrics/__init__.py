@@ -10,6 +10,7 @@ from nbutils.metrics.answers import (
     comparison,
     distinct_ngram_scores,
     distinct_ngrams,
+    is_label,
     normalize_answer,
 )
 from nbutils.metrics.bootstrap import bootstrap_mean

@@ -37,6 +37,12 @@ _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 
 
+def is_label(answer: str) -> bool:
+    """True for "yes", "no", "true", "false" and a single letter, which no passage supports by its words."""
+    short = comparable(answer)
+    return short in ("yes", "no", "true", "false") or (len(short) == 1 and short.isascii() and short.isalpha())
+
+
 def check_answers(predictions: Sequence[str], answers: Sequence[Sequence[str]]) -> None:
     """Raise InputError unless there is at least one prediction, and for each one a list of non-blank answers."""
     _check_texts("predictions", predictions)

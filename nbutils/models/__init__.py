@@ -11,10 +11,10 @@ from nbutils.models.encoding import (
     encode_shard,
     encode_with_dropout,
     encoding_key,
-    n_truncated,
     shard_label,
 )
 from nbutils.models.generator import Generator
 from nbutils.models.load import checkpoint_folder, load_encoder, load_generator
 from nbutils.models.optional import ENCODER, GENERATOR, OPTIONAL, fetch, is_fetched
+from nbutils.models.reading import Reading, load_reading, n_truncated
 from nbutils.models.runtime import pick_device, pick_dtype, quiet_transformers

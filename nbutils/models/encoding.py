@@ -9,11 +9,9 @@ import numpy as np
 from nbutils import cache
 from nbutils.errors import InputError
 from nbutils.models.encoder import Encoder, encoder_fingerprint
-from nbutils.models.runtime import quiet_transformers
 from nbutils.progress import progress_bar
 
 SHARD_SIZE = 65_536  # texts that are encoded, kept and added to an index at a time: 0.2 GB at 768 numbers
-TOKENIZED_AT_ONCE = 4096  # texts whose tokens are only counted
 BATCH_TOKENS = 4096  # padded tokens a batch: larger ones fall out of a processor's caches and are slower
 GPU_BATCH_TOKENS = 32_768  # smaller ones leave a GPU waiting for Python
 
@@ -29,19 +27,6 @@ def encode(encoder: Encoder, texts: list[str], label: str = "texts") -> np.ndarr
         for start in range(0, max(1, len(texts)), SHARD_SIZE)
     ]
     return shards[0] if len(shards) == 1 else np.concatenate(shards)
-
-
-def n_truncated(encoder: Encoder, texts: list[str]) -> int:
-    """How many of the texts are longer than the encoder's limit, so that it reads their beginning only.
-
-    The texts are those that `encode` would be given: a passage with its title, a question with its prompt.
-    """
-    n, room = 0, encoder.max_length
-    with quiet_transformers():  # which warns of long texts
-        for start in range(0, len(texts), TOKENIZED_AT_ONCE):
-            batch = texts[start : start + TOKENIZED_AT_ONCE]
-            n += sum(len(ids) > room for ids in encoder.tokenizer(batch, truncation=False)["input_ids"])
-    return n
 
 
 def encode_with_dropout(encoder: Encoder, texts: list[str], seed: int) -> np.ndarray:

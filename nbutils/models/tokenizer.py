@@ -29,9 +29,9 @@ def remove_ending(tokenizer, name: str) -> None:
 
     A prompt that ends in `</s>` asks for the answer after the end. Raises InputError where the ending stays.
     """
-    ids = tokenizer("a")["input_ids"]
+    ids, text = tokenizer("a")["input_ids"], tokenizer("a", add_special_tokens=False)["input_ids"]
     kept = list(ids)
-    while kept and kept[-1] in tokenizer.all_special_ids:
+    while kept and kept[-len(text) :] != text and kept[-1] in tokenizer.all_special_ids:  # a text may be <unk> itself
         kept.pop()
     if kept == ids:
         return

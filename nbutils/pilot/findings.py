@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from nbutils import data, metrics, models, retrieval, text
-from nbutils.data import Dataset, Example, Passage, words_of
+from nbutils.data import Dataset, Example, Passage
 from nbutils.models import Encoder
 from nbutils.pilot import flops, measure, trainings
 from nbutils.pilot.costs import Cost, Prices, costs_by_system
@@ -61,7 +61,7 @@ def run_pilot(dataset: Dataset, preset: RagOrFinetune, seed: int = 0, log: Calla
     answer_words = np.median([len(text.words(question.answers[0])) for question in test])
     metric = "exact_match" if answer_words <= SHORT_ANSWER_WORDS else "token_f1"
     generator, encoder = shared.generators["untuned"], shared.question_encoders["frozen"]
-    sample = [retrieval.passage_text(corpus[id_]) for id_ in [*corpus][:: max(1, len(corpus) // 200)]]
+    sample = [retrieval.encoder_text(encoder, corpus[id_]) for id_ in [*corpus][:: max(1, len(corpus) // 200)]]
     index_update_flops = measure.encoding_flops(encoder, sample) / len(sample) * len(corpus)
     index_bytes = retrieval.index_bytes(len(corpus), models.embedding_dim(encoder), preset.sources.index)
     supported = measure.stand_in_passages(test_items, corpus)
@@ -94,7 +94,7 @@ def _truncate_passages(corpus: Mapping[str, Passage]) -> tuple[dict[str, Passage
     """The first `MAX_PASSAGE_WORDS` words of each passage, and a note if that cut any."""
     truncated, n_cut = {}, 0
     for id_, passage in corpus.items():
-        words = words_of(passage.text)
+        words = text.word_spans(passage.text)
         is_long = len(words) > MAX_PASSAGE_WORDS
         n_cut += is_long
         end = words[MAX_PASSAGE_WORDS - 1][1] if is_long else None
@@ -171,15 +171,17 @@ def _note_beyond_limit(encoder: Encoder, corpus: Mapping[str, Passage]) -> list[
     if not n:
         return []
     return [
-        f"{n:,} of {len(corpus):,} passages have more than the {encoder.max_length} tokens that {encoder.name} reads: "
-        "the rest is not searched, split them into shorter passages or name an encoder that reads more."
+        f"{n:,} of {len(corpus):,} passages ({n / len(corpus):.0%}) have more than the {encoder.max_length} tokens "
+        f"that {encoder.name} reads: the rest is not searched, split them into shorter passages or name an encoder "
+        "that reads more."
     ]
 
 
 def _query_flops(items: Sequence[Example], answers: Mapping[str, Answers], shared: SharedModels) -> dict:
     """{model: {system: FLOPs of a mean query}}, of the generator and of larger models with as many tokens."""
     generator, encoder = shared.generators["untuned"], shared.question_encoders["frozen"]
-    question_tokens = int(np.mean(count_tokens(encoder.tokenizer, [item.query for item in items])))
+    queries = [item.query for item in items]
+    question_tokens = int(np.mean(count_tokens(encoder.tokenizer, models.query_texts(encoder, queries))))
     searched = len(shared.corpus), models.embedding_dim(encoder)
     means: dict[str, dict[str, float]] = {}
     for model, shape in {generator.name: flops.shape_of(generator.model.config), **flops.LARGER_MODELS}.items():

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from nbutils import cache, generation
+from nbutils import cache, generation, metrics
 from nbutils.data import Example, Passage
 from nbutils.errors import InputError
 from nbutils.models import Encoder, Generator
 from nbutils.pilot import flops
 from nbutils.pilot.flops import TransformerShape
 from nbutils.pilot.systems import Answers, SharedModels, answer, count_answer_tokens, count_prompt_tokens, count_tokens
-from nbutils.text import comparable, contains_answer, latin_language
+from nbutils.text import contains_answer, latin_language
 from nbutils.training import TrainingSettings
 
 # Answers, one value a question
@@ -41,7 +41,7 @@ def stand_in_passages(items: Sequence[Example], corpus: Mapping[str, Passage]) -
     passages have an accepted answer in one of them.
     """
     answers = [item.answers for item in items]
-    if 2 * sum(_is_label(accepted[0]) for accepted in answers) >= len(items):
+    if 2 * sum(metrics.is_label(accepted[0]) for accepted in answers) >= len(items):
         return False
     with_gold = [item for item in items if item.gold_passages]
     found = np.zeros(len(with_gold))
@@ -49,11 +49,6 @@ def stand_in_passages(items: Sequence[Example], corpus: Mapping[str, Passage]) -
         texts = [item.answers[place] if place < len(item.answers) else "" for item in with_gold]
         found = np.maximum(found, has_answer(texts, [item.gold_passages for item in with_gold], corpus))
     return not with_gold or 2 * found.sum() >= len(with_gold)
-
-
-def _is_label(answer: str) -> bool:
-    short = comparable(answer)
-    return short in ("yes", "no", "true", "false") or (len(short) == 1 and short.isascii() and short.isalpha())
 
 
 def tokens_per_query(answers: Answers) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""One page about a folder of the user's own: five systems measured on it, and what the rule recommends."""
+"""One page about a data set of the user's own: five systems measured on it, and what the rule recommends."""
 
 import tempfile
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from nbutils.record import claims, report
 
 
 def make_page(
-    folder: str | Path,
+    name: str | Path,
     out: str | Path,
     preset: RagOrFinetune,
     requirements: Requirements,
@@ -26,7 +26,9 @@ def make_page(
     seed: int = 0,
     log: Callable[[str], None] = print,
 ) -> Recommendation:
-    """Measure the five systems on the data set in `folder`, write the page `out`, return the recommendation in it.
+    """Measure the five systems on the data set called `name`, write the page `out`, return the recommendation in it.
+
+    `log` gets a line after each stage, and the page's notes.
 
     Raises InputError, before anything is trained, for a bad record, fewer than `MIN_QUESTIONS` questions, an `out` that
     is a folder, and a generator that the cost model does not know; nothing is written then.
@@ -42,9 +44,11 @@ def make_page(
         raise InputError(f"n_questions = {preset.n_questions}: give at least {MIN_QUESTIONS // 2}")
     if seed < 0:
         raise InputError(f"seed = {seed}: give at least 0")
-    dataset = data.read_folder(folder)
+    dataset = data.load_dataset(str(name))
     split_questions(dataset.examples, preset.n_questions, preset.n_train, seed)  # its errors come before long work
     findings = run_pilot(dataset, preset, seed, log)
+    for note in (metrics.RULE_NOTES[metrics.OWN_DATA], *findings.notes):
+        log(f"note: {note}")
     recommendation = recommend_from_findings(findings, requirements, prices)
     files.write_text(out, render_page(findings, recommendation, requirements, prices))
     return recommendation

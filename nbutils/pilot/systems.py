@@ -108,7 +108,8 @@ def answer_with_passages(
     """For each way of `found` to passages, {name: (ids (B, K), scores (B, K))}, what the generator answers from them.
 
     The scores are inner products, of which the temperature makes p(z|x); equal ones give equal weights. A passage that
-    several ways found is read once.
+    several ways found is read once. Where a search found nothing ("") the prompt has no passage, and the answer no
+    source.
     """
     import torch
 
@@ -118,7 +119,7 @@ def answer_with_passages(
     ]
     examples = _examples_for(shared, generator)
     prompts = [
-        [generation.build_prompt(item.question, shared.corpus[id_], examples) for id_ in pool]
+        [generation.build_prompt(item.question, shared.corpus[id_] if id_ else None, examples) for id_ in pool]
         for item, pool in zip(items, pools, strict=True)
     ]
     candidates = rag.sequence_candidates(shared.generators[generator], prompts, shared.max_new_tokens)
@@ -129,7 +130,8 @@ def answer_with_passages(
             rag.scatter_prior(pool, row, logprior)
             for pool, row, logprior in zip(pools, rows[name], of_found, strict=True)
         ]
-        answers[name] = _best_answers(shared.generators[generator], prompts, candidates, logpriors, rows[name])
+        sources = retrieval.found(found[name][0])
+        answers[name] = _best_answers(shared.generators[generator], prompts, candidates, logpriors, sources)
     return answers
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 class Sources:
     """Names as `data`, `models` and `retrieval` load them, and how much is loaded."""
 
-    dataset: str  # factbook | folder | hub id | "questions,more+corpus" of hub ids
+    dataset: str  # factbook | squadshifts-wiki | folder | hub id | "questions,more+corpus" of hub ids
     question_encoder: str  # minilm | folder | hub id
     passage_encoder: str  # the same name, or the other tower
     generator: str  # gemma-3-270m | folder | hub id

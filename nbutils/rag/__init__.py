@@ -9,10 +9,11 @@ from nbutils.rag.candidates import (
     scatter_prior,
     sequence_candidates,
 )
-from nbutils.rag.likelihoods import answer_logprobs_by_passage, answer_token_logprobs
+from nbutils.rag.likelihoods import answer_logprobs_by_passage, answer_token_logprobs, token_logprobs_by_passage
 from nbutils.rag.losses import (
     DIRECTIONS,
     REDUCTIONS,
+    contrastive_loss,
     doc_logprobs,
     doc_posterior_logprobs,
     lsr_logprobs,

@@ -129,10 +129,11 @@ def _option_logprobs(generator: Generator, prompts: list[list[str]], options: li
 def scatter_prior(pool: Sequence[str], ids: Sequence[str], log_prior: np.ndarray) -> np.ndarray:
     """log p(z|x) over the passages of `pool`: that of `ids` in their places, -inf (not retrieved) elsewhere.
 
+    Of an id that stands there several times, as "" does where a search found nothing, the sum.
     So that the candidates of a pool, read once, serve every retriever whose passages are in it.
     """
     spread = np.full(len(pool), -np.inf)
-    spread[[list(pool).index(id_) for id_ in ids]] = log_prior
+    np.logaddexp.at(spread, [list(pool).index(id_) for id_ in ids], log_prior)
     return spread
 
 

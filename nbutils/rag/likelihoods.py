@@ -27,6 +27,24 @@ def answer_logprobs_by_passage(
     return np.array(totals).reshape(len(prompts), n_docs)
 
 
+def token_logprobs_by_passage(
+    generator: Generator, prompts: list[list[str]], answers: list[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """log p(y_i|x,z,y_<i) of each question's answer under each of its prompts: (B, K, T), and the mask (B, T).
+
+    As `answer_token_logprobs` computes them within a training step, ending included, for all questions and kept by
+    content: the pool of `training.train_rag_retriever`. 0 where the mask is False.
+    """
+    n_docs = require_prompts(prompts, equally_many=True)
+    flat, repeated = [prompt for row in prompts for prompt in row], [y for y in answers for _ in range(n_docs)]
+    rows = generation.answer_logprobs(generator, flat, repeated)
+    lengths = np.array([len(row) for row in rows[::n_docs]])
+    mask = np.arange(lengths.max()) < lengths[:, None]
+    token_logprobs = np.zeros((len(prompts), n_docs, mask.shape[1]))
+    token_logprobs[np.broadcast_to(mask[:, None], token_logprobs.shape)] = np.concatenate(rows)
+    return token_logprobs, mask
+
+
 def answer_token_logprobs(generator: Generator, prompts: list[list[str]], answers: list[str]):
     """log p(y_i|x,z,y_<i) of one batch with gradients, (B, K, T), and the mask (B, T) of the answers' tokens.
 

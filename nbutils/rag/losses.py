@@ -1,4 +1,4 @@
-"""The papers' formulas and nothing else: RAG's two marginal likelihoods (Lewis et al. 2020), RA-DIT's LSR loss.
+"""The papers' formulas: RAG's two marginal likelihoods (Lewis et al. 2020), RA-DIT's LSR loss, DPR's contrastive one.
 
 B questions, K passages, T answer tokens; natural logarithms throughout.
 """
@@ -77,3 +77,20 @@ def lsr_loss(
     if reduction == "sum":
         return divergences.sum()
     return divergences.mean() / (log_prior.shape[-1] if reduction == "elements" else 1)
+
+
+def contrastive_loss(scores, left_out):
+    """-log exp(s_i+) / (exp(s_i+) + sum of exp(s_i-)), mean over questions, Karpukhin et al. 2020 sec. 3.2 eq. 2.
+
+    scores (B, C), divided by the temperature already; the first B columns are the questions' own positives, in their
+    order, and all columns but its own are a question's negatives. `left_out` (B, C) is True where a column is gold for
+    the question too, and not its negative then: two questions of a batch may share their passage. Without a negative
+    that is left the loss is 0. Raises InputError where a question's own positive is left out.
+    """
+    import torch
+
+    if left_out.diagonal().any():
+        raise InputError("a question's own positive is left out: leave out other columns only")
+    return torch.nn.functional.cross_entropy(
+        scores.masked_fill(left_out, -float("inf")), torch.arange(len(scores), device=scores.device)
+    )

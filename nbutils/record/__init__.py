@@ -5,8 +5,8 @@ which code made it and `provenance` on what machine, `claim_files` reads claims 
 `locks` fixes claims before a run, `entries` makes scores and curves with their intervals, `scoring` notes scores beside
 what chance gives. `answers` keeps what systems answered, `answer_files` reads it, `explorer` renders it as a page to
 search. `sections` gathers what a report shows, `ledger` renders the Markdown, `report` writes README, ledger and pages,
-`pages` fills the templates. `every_eval_ever` exports records in that public schema, `every_eval_ever_rows` the scores
-per question.
+`pages` fills the templates, `marks` the numbers in a notebook's Markdown; `wording` has the words of both.
+`every_eval_ever` exports records in that public schema, `every_eval_ever_rows` the scores per question.
 """
 
 from nbutils.record.claim_files import load_claims, paper_values

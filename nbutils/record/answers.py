@@ -29,7 +29,7 @@ def add(
     if system in answered["systems"]:
         raise InputError(f"{where} are in the record already: give each system a name of its own")
     ids = checked_ids(where, examples, len(texts))
-    read = [[]] * len(ids) if passages is None else [list(map(str, row)) for row in passages]
+    read = [[]] * len(ids) if passages is None else [[str(id_) for id_ in row if id_ != ""] for row in passages]
     if not len(right) == len(read) == len(ids):
         raise InputError(f"{where}: {len(ids)} texts, {len(right)} scores and passages of {len(read)} questions")
     kept, questions, texts_of = {}, {}, {}

@@ -159,27 +159,6 @@ def adjust(claims: Mapping[str, Mapping[str, Any]], outcomes: Mapping[str, Mappi
     return outcomes
 
 
-def interval_text(outcome: Mapping[str, float], sign: str = "+") -> str:
-    """Value and interval for people, such as "+0.12 [0.05, 0.19]"; large numbers, of FLOPs, in powers of ten."""
-    value, low, high = (outcome[key] for key in ("value", "low", "high"))
-    largest = max(abs(value), abs(low), abs(high))
-    form = ".2e" if largest >= 10_000 else ".2f" if largest >= 0.1 else ".3f"
-    return f"{value:{sign}{form}} [{low:{form}}, {high:{form}}]"
-
-
-def sample_text(outcome: Mapping[str, Any]) -> str:
-    """Of how many questions, clusters and seeds: "200 questions of 59 subjects and 48 fields, 5 seeds"."""
-    clusters = [f"{outcome[key]} {key}" for key in ("subjects", "fields") if key in outcome]
-    seeds = outcome.get("seeds")
-    text = f"{outcome['n']} questions" + (f" of {' and '.join(clusters)}" if clusters else "")
-    return text + (f", {seeds} seed{'s' if seeds > 1 else ''}" if seeds else "")
-
-
-def outcome_text(outcome: Mapping[str, Any], sign: str = "+") -> str:
-    """An outcome for people: "+0.12 [0.05, 0.19], 200 questions of 59 subjects and 48 fields, 5 seeds"."""
-    return f"{interval_text(outcome, sign)}, {sample_text(outcome)}"
-
-
 def n_differing(values: np.ndarray, rule: Mapping[str, Any]) -> int:
     """How many questions do not lie on the limit of the rule (of two limits the one on which more lie)."""
     return min(int(np.count_nonzero(~_equal(values, limit))) for limit in _limits(rule))

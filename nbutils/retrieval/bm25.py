@@ -68,7 +68,6 @@ def shortfall(ids: np.ndarray | Sequence[Sequence[str]]) -> str:
     depth = max(map(len, ids))
     if not (counts < depth).any():
         return ""
-    return (
-        f"Fewer than {depth} passages match {int((counts < depth).sum())} of {len(counts)} questions, "
-        f"none matches {int((counts == 0).sum())}."
-    )
+    n_none = int((counts == 0).sum())
+    none = f", none matches {n_none}" if n_none else ""
+    return f"Fewer than {depth} passages match {int((counts < depth).sum())} of {len(counts)} questions{none}."

@@ -13,6 +13,7 @@ from nbutils.files import sha256_text
 from nbutils.models import (
     SHARD_SIZE,
     Encoder,
+    Reading,
     embedding_dim,
     encode,
     encode_shard,
@@ -48,7 +49,7 @@ def passage_text(passage: Passage, separator: str = Encoder.title_separator) -> 
     return separator.join(filter(None, (passage.title, passage.text)))
 
 
-def encoder_text(encoder: Encoder, passage: Passage) -> str:
+def encoder_text(encoder: Encoder | Reading, passage: Passage) -> str:
     """What an encoder reads of a passage: its text with the title, as the checkpoint joins them, after its prompt."""
     return encoder.passage_prompt + passage_text(passage, encoder.title_separator)
 

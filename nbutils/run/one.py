@@ -14,7 +14,15 @@ from nbutils.run.job import TIMEOUT_S, Progress, run_child
 from nbutils.run.kernel import check_kernel
 from nbutils.run.notebook import display_path, kernel_name
 from nbutils.run.parameters import are_defaults, resolve_parameters
-from nbutils.run.results import keep_failed, private_folders, publish, read_executed, refuse_private_paths, strip
+from nbutils.run.results import (
+    fill_marks,
+    keep_failed,
+    private_folders,
+    publish,
+    read_executed,
+    refuse_private_paths,
+    strip,
+)
 
 
 def run_notebook(
@@ -63,6 +71,7 @@ def run_notebook(
         try:
             run_child(job, timeout_s, threads, progress, stop or threading.Event())
             notebook = read_executed(executed, scratch, scale)
+            fill_marks(notebook, scratch, scale)
             if out_dir is None and are_defaults(path, given):
                 text = strip(notebook, keep_injected=False)
                 refuse_private_paths(slug, text, [scratch.name, *private_folders()])

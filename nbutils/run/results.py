@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from nbutils import paths
+from nbutils.errors import InputError
 from nbutils.files import atomic_path, write_text
 from nbutils.run.failures import NotebookFailed
 from nbutils.run.notebook import display_path, is_own_code
@@ -35,6 +36,27 @@ def read_executed(executed: Path, scratch: Path, scale: str) -> object:
             "one closed before its cell ends, or is matplotlib's backend not the inline one?"
         )
     return notebook
+
+
+def fill_marks(notebook: object, scratch: Path, scale: str) -> None:
+    """Write the numbers of the record in `scratch` between the marks of the notebook's Markdown cells.
+
+    Raises NotebookFailed, which names the notebook, for a mark that is not closed or names nothing in the record.
+    """
+    from nbutils.record import claim_files, load_record, marks
+
+    marked = [cell for cell in notebook.cells if cell.cell_type == "markdown" and marks.OPENED in cell.source]
+    if not marked:
+        return
+    (record,) = scratch.glob(f"{scale}/*/record.json")
+    content = load_record(record)
+    file = claim_files.claims_path(content["notebook"])
+    known = claim_files.load_claims(file) if file.is_file() else {}
+    for cell in marked:
+        try:
+            cell.source = marks.fill(cell.source, content, known)
+        except InputError as error:
+            raise NotebookFailed(f"{content['notebook']}: {error}") from error
 
 
 def _shows_image(output: dict) -> bool:

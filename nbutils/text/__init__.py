@@ -14,6 +14,6 @@ from nbutils.text.comparisons import (
     pattern_of_whole,
     slugify,
 )
-from nbutils.text.languages import language_notes, latin_language, search_words, stem
+from nbutils.text.languages import language_notes, latin_language, script_shares, search_words, stem
 from nbutils.text.scripts import canonical, first_words, has_unspaced, word_spans, words
 from nbutils.text.sentences import ends_sentence, sentences, sentences_before_capitals

@@ -57,6 +57,11 @@ _CUT_BY_ICU = {
     "Khmer": r"\p{Script=Khmer}",
     "Burmese": r"\p{Script=Myanmar}",
 }
+_SCRIPTS = (
+    "Latin", "Han", "Hiragana", "Katakana", "Hangul", "Thai", "Lao", "Khmer", "Myanmar", "Arabic", "Hebrew", "Cyrillic",
+    "Greek", "Armenian", "Georgian", "Ethiopic", "Devanagari", "Bengali", "Gurmukhi", "Gujarati", "Tamil", "Telugu",
+    "Kannada", "Malayalam", "Sinhala",
+)  # fmt: skip
 _HANGUL = r"\p{Script=Hangul}"
 _ASCII_WORD = re.compile(r"\w\w+")
 _NOTED = 0.02  # share of the letters from which a script is worth a note
@@ -171,6 +176,20 @@ def language_notes(texts: Iterable[str]) -> list[str]:
         rule = "are compared as they are written: their endings are not known, and scores by words are too low."
         notes.append(f"Words in {_listed(unknown)} {rule}")
     return notes
+
+
+def script_shares(texts: Iterable[str]) -> dict[str, float]:
+    """The scripts of the letters in the texts, most first, each with its share; those below a hundredth are left out.
+
+    A script that is not among those of the commonest languages counts as "other".
+    """
+    joined = canonical(" ".join(_sample(texts)))
+    counts = Counter(
+        {script: len(pattern(rf"[\p{{Script={script}}}&&\p{{L}}]").findall(joined)) for script in _SCRIPTS}
+    )
+    n_letters = len(pattern(r"\p{L}").findall(joined))
+    counts["other"] = n_letters - counts.total()
+    return {script: n / n_letters for script, n in counts.most_common() if n >= max(1, 0.01 * n_letters)}
 
 
 def _listed(names: list[str]) -> str:

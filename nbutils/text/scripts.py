@@ -6,6 +6,7 @@ where a word ends; elsewhere a word is a run of letters, marks and digits.
 
 import functools
 import itertools
+import re
 import unicodedata
 from collections.abc import Iterator
 from typing import Any
@@ -103,6 +104,7 @@ def _unspaced_parts(text: str) -> Iterator[Any]:
 # Chinese and Japanese: a character counts as a word, as it does for the models. What is longer than 60 characters
 # elsewhere is no word, and is cut.
 _CHARACTERS = "\u3001-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uffef"
+_ASCII_WORD = re.compile(r"\S{1,60}", re.ASCII)
 _SOUTHEAST_ASIAN = r"[\p{Script=Thai}\p{Script=Lao}\p{Script=Khmer}\p{Script=Myanmar}]"
 
 
@@ -112,8 +114,10 @@ def word_spans(text: str) -> list[tuple[int, int]]:
     A word is what white space separates, one character of Chinese or Japanese, or where Thai, Lao, Khmer and Burmese
     run on, what ICU takes for a word.
     """
+    if text.isascii():
+        return [match.span() for match in _ASCII_WORD.finditer(text)]
     spans = [match.span() for match in pattern(rf"[{_CHARACTERS}]|[^\s{_CHARACTERS}]{{1,60}}").finditer(text)]
-    if text.isascii() or not pattern(_SOUTHEAST_ASIAN).search(text):
+    if not pattern(_SOUTHEAST_ASIAN).search(text):
         return spans
     spans = []
     for chunk in pattern(rf"[{_CHARACTERS}]|[^\s{_CHARACTERS}]+").finditer(text):

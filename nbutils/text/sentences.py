@@ -45,4 +45,6 @@ def ends_sentence(word: str, following: str) -> bool:
     Closing quotation marks and brackets may stand after the stop. Titles and initials ("Dr.", "U.S.") end none, nor
     does a word before a small letter.
     """
+    if word[-1:].isalnum():  # as most words do: the quickest answer
+        return False
     return bool(_CLOSED.search(word)) and not _TITLE.search(word) and not following[0].islower()

@@ -1,19 +1,16 @@
 """R-ft: a question encoder learns what a language model prefers (Lin et al. 2023)."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from nbutils import cache, rag, retrieval
-from nbutils.data import Passage, corpus_sha256
+from nbutils import rag
+from nbutils.data import Passage
 from nbutils.errors import InputError
-from nbutils.models import Encoder, query_texts
+from nbutils.models import Encoder
 from nbutils.retrieval import DenseIndex
-from nbutils.training.checks import require_index, require_layers, require_settings
-from nbutils.training.embedding import embed_texts
-from nbutils.training.identity import run_key
-from nbutils.training.launch import carry_out
-from nbutils.training.loop import Learners, Run
+from nbutils.training.checks import require_index
+from nbutils.training.pool import PoolObjective, learn, require_candidates, require_logprobs
 from nbutils.training.settings import TrainingSettings
 from nbutils.training.system import System
 
@@ -46,23 +43,21 @@ def train_lsr(
     History: `loss` (nats), `grad_norm` (before clipping) and `max_doc_prob` (mean of max_c p_R).
     Raises InputError for arrays that do not fit, scores that are no log-probabilities, and as `train_rag`.
     """
-    require_settings(settings, None, 1)
     require_index(question_encoder, index, corpus, 1)
-    learning = {"question": question_encoder} | ({} if passage_encoder is None else {"passage": passage_encoder})
-    require_layers(settings, learning)
-    positions, lm_logprobs = _require_lsr(index, queries, passage_ids, lm_logprobs)
+    positions = require_candidates(index, queries, passage_ids)
+    if positions.shape[1] < 2:
+        raise InputError("one passage per query: there is nothing to prefer, give at least 2")
+    lm_logprobs = require_logprobs(lm_logprobs)
+    if lm_logprobs.shape != positions.shape:
+        raise InputError(f"scores {lm_logprobs.shape} of candidates {positions.shape}: give one to each")
     for name, value in {"temperature": temperature, "lsr_temperature": lsr_temperature}.items():
         if not value > 0:
             raise InputError(f"{name} = {value}: give a number above 0")
-    loss = LsrLoss(lm_logprobs, temperature, lsr_temperature, direction, reduction)
-    objective = LsrObjective(loss, queries, positions, index, corpus)
-    content = [f"{temperature!r} {lsr_temperature!r} {direction} {reduction}", str(positions.tolist())]
-    content += [str(lm_logprobs.tolist()), index.sha256]
-    texts = [] if passage_encoder is None else [passage_encoder.title_separator, corpus_sha256(corpus)]
-    key = run_key([LsrObjective], None, [*learning.values()], settings, seed, *content, "\0", *queries, "\0", *texts)
-    with cache.locked_folder("training", key) as folder:
-        learned = carry_out(Run(folder, None, learning, settings, seed, len(queries), objective))
-    return replace(learned, index=index)
+    objective = PoolObjective(
+        LsrLoss(lm_logprobs, temperature, lsr_temperature, direction, reduction), queries, positions, index, corpus
+    )
+    content = [f"{temperature!r} {lsr_temperature!r} {direction} {reduction}", str(lm_logprobs.tolist())]
+    return learn([PoolObjective, LsrLoss], objective, question_encoder, passage_encoder, settings, seed, *content)
 
 
 @dataclass(frozen=True)
@@ -75,65 +70,10 @@ class LsrLoss:
     direction: str
     reduction: str
 
-
-@dataclass(frozen=True)
-class LsrObjective:
-    """The loss over candidates whose vectors are those of the index, or come from the passage encoder that learns."""
-
-    loss: LsrLoss
-    queries: list[str]  # N
-    positions: np.ndarray  # (N, K) of the candidates in the index
-    index: DenseIndex
-    corpus: dict[str, Passage]
-
-    def step(self, learners: Learners, rows: list[int]) -> dict[str, float]:
+    def __call__(self, scores, rows: list[int]) -> tuple:
         import torch
 
-        queries = [self.queries[row] for row in rows]
-        encoder = learners.encoders["question"]
-        asked = query_texts(encoder, queries)
-        vectors = embed_texts(encoder, asked, learners.top_layers.get("question"))  # (B, D)
-        candidates = _candidate_vectors(self, learners, rows, vectors.device)  # (B, K, D)
-        log_prior = rag.doc_logprobs((vectors[:, None] * candidates).sum(-1), self.loss.temperature)
-        lm_logprobs = torch.tensor(self.loss.lm_logprobs[rows], dtype=log_prior.dtype, device=log_prior.device)
-        loss = rag.lsr_loss(log_prior, lm_logprobs, self.loss.lsr_temperature, self.loss.direction, self.loss.reduction)
-        loss.backward()
-        return {"loss": loss.item(), "max_doc_prob": log_prior.exp().amax(-1).mean().item()}
-
-
-def _candidate_vectors(objective: LsrObjective, learners: Learners, rows: list[int], device):
-    """(B, K, D); every passage once through the encoder, however many queries have it as a candidate."""
-    import torch
-
-    index, positions, passage_encoder = objective.index, objective.positions[rows], learners.encoders.get("passage")
-    unique, places = np.unique(positions, return_inverse=True)
-    if passage_encoder is None:
-        vectors = torch.from_numpy(index.faiss_index.reconstruct_batch(unique)).to(device)
-    else:
-        ids = index.passage_ids[unique].tolist()
-        texts = [retrieval.encoder_text(passage_encoder, objective.corpus[id_]) for id_ in ids]
-        vectors = embed_texts(passage_encoder, texts, learners.top_layers.get("passage"))
-    return vectors[torch.from_numpy(places.reshape(positions.shape)).to(vectors.device)]
-
-
-def _require_lsr(index: DenseIndex, queries: list[str], passage_ids, lm_logprobs) -> tuple[np.ndarray, np.ndarray]:
-    """Positions of the passages in the index, (N, K), and the scores (N, K), found to be sound."""
-    passage_ids, lm_logprobs = np.asarray(passage_ids), np.asarray(lm_logprobs, dtype=np.float64)
-    if (
-        not queries
-        or passage_ids.ndim != 2
-        or passage_ids.shape != lm_logprobs.shape
-        or len(queries) != len(lm_logprobs)
-    ):
-        raise InputError(
-            f"passages {passage_ids.shape} and scores {lm_logprobs.shape} of {len(queries)} queries: give (N, K) each"
-        )
-    if passage_ids.shape[1] < 2:
-        raise InputError("one passage a query: there is nothing to prefer, give at least 2")
-    if not (np.isfinite(lm_logprobs) & (lm_logprobs < 1e-3)).all():
-        raise InputError("lm_logprobs must be natural logarithms of probabilities, finite and not above 0")
-    places = {id: place for place, id in enumerate(index.passage_ids.tolist())}
-    unknown = {*passage_ids.ravel().tolist()} - places.keys()
-    if unknown:
-        raise InputError(f"passage {min(unknown)!r} is not in the index: give those that were searched in it")
-    return np.vectorize(places.__getitem__, otypes=[np.int64])(passage_ids), lm_logprobs
+        log_prior = rag.doc_logprobs(scores, self.temperature)
+        lm_logprobs = torch.tensor(self.lm_logprobs[rows], dtype=log_prior.dtype, device=log_prior.device)
+        loss = rag.lsr_loss(log_prior, lm_logprobs, self.lsr_temperature, self.direction, self.reduction)
+        return loss, {"max_doc_prob": log_prior.exp().amax(-1).mean().item()}

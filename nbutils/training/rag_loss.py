@@ -36,10 +36,12 @@ def add_rag_gradients(loss: RagLoss, learners: Learners, rows: list[int], ids: n
     leaf = scores.detach().clone().requires_grad_(scores.requires_grad)
     leaf.grad = torch.zeros_like(leaf)
     values = {"loss": 0.0, "max_doc_prob": 0.0, "posterior_entropy": 0.0}
-    for members in batches_by_length(_padded_lengths(learners.generator, prompts), loss.batch_tokens):
+    answers = [example.answers[0] for example in batch]
+    lengths = _padded_lengths(learners.generator, prompts, answers)
+    for members in batches_by_length(lengths, loss.batch_tokens):
         with learners.autocast:
             token_logprobs, mask = rag.answer_token_logprobs(
-                learners.generator, [prompts[i] for i in members], [batch[i].answers[0] for i in members]
+                learners.generator, [prompts[i] for i in members], [answers[i] for i in members]
             )
         log_prior = rag.doc_logprobs(leaf[members], loss.temperature)  # (B, K)
         share = -_marginal_logprobs(loss.marginalization, log_prior, token_logprobs, mask).sum() / len(rows)
@@ -57,10 +59,15 @@ def add_rag_gradients(loss: RagLoss, learners: Learners, rows: list[int], ids: n
     return values
 
 
-def _padded_lengths(generator: Generator, prompts: list[list[str]]) -> list[int]:
-    """Tokens that a question takes in a forward pass."""
-    counts = [[len(token_ids) for token_ids in generation.prompt_tokens(generator, row)] for row in prompts]
-    return [len(row) * max(row) for row in counts]
+def _padded_lengths(generator: Generator, prompts: list[list[str]], answers: list[str]) -> list[int]:
+    """Tokens that a question takes in a forward pass: of its prompts; of its answers only where these are long.
+
+    An answer of at most half of the longest prompt is not counted, so that a pass holds at most half as many again.
+    """
+    prompt_lengths = [max(map(len, generation.prompt_tokens(generator, row))) for row in prompts]
+    answer_lengths = map(len, generation.answer_tokens(generator, answers))
+    pairs = zip(prompts, prompt_lengths, answer_lengths, strict=True)
+    return [len(row) * max(prompt, 2 * answer) for row, prompt, answer in pairs]
 
 
 def _marginal_logprobs(marginalization: str, log_prior, token_logprobs, mask):

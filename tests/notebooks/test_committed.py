@@ -10,7 +10,7 @@ import yaml
 
 from nbutils import data, paths, presets, record, run
 from nbutils.errors import InputError
-from nbutils.record import claim_files, report
+from nbutils.record import claim_files, marks, report
 
 FIXED_PACKAGES = {
     *("jupyterlab", "transformers", "peft", "bitsandbytes", "datasets", "faiss-gpu"),
@@ -86,6 +86,22 @@ def check_record(path, figures, expected, status="", data_of_today=data_of_today
 def test_the_record_is_of_this_notebook(path):
     file = claim_files.load_file(claim_files.claims_path(path.stem))
     assert check_record(path, paths.FIGURES, file.claims.keys(), file.status) == []
+
+
+def wrong_marks(cells, content, known):
+    """The Markdown cells whose numbers between marks are not those of the record."""
+    written = [cell.source for cell in cells if cell.cell_type == "markdown"]
+    return [source for source in written if marks.fill(source, content, known) != source]
+
+
+@pytest.mark.parametrize("path", run.find_notebooks(), ids=lambda path: path.stem)
+def test_numbers_between_marks_are_the_record_s(path):
+    content = record.load_record(paths.FIGURES / "tiny" / path.stem / "record.json")
+    known = claim_files.load_claims(claim_files.claims_path(path.stem))
+    cells = nbformat.read(path, as_version=4).cells
+    assert wrong_marks(cells, content, known) == []
+    typed = nbformat.v4.new_markdown_cell(f"<!--={next(iter(content['metrics']))}-->101 %<!--/-->")  # a planted fault
+    assert wrong_marks([*cells, typed], content, known) == [typed.source]
 
 
 def test_every_record_and_every_file_of_claims_has_a_notebook():

@@ -238,14 +238,14 @@ def test_data_import_then_show(call, project):
     mine = project.root / "mine"
     calls = []
 
-    def import_file(path, out_folder, split, bad):
-        calls.append((path, out_folder, split, bad))
+    def import_file(path, out_folder, split, bad, fill):
+        calls.append((path, out_folder, split, bad, fill("", "Ada wrote it.") < 1))
         return {"passages": 1, "questions": 2}
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("nbutils.data.import_file", import_file)
         status, out, _ = call("data", "import", "squad.json", mine, "--split", "dev")
-    assert calls == [(Path("squad.json"), mine, "dev", None)]
+    assert calls == [(Path("squad.json"), mine, "dev", None, True)]
     assert (status, out) == (0, f"{mine}: passages 1, questions 2\n")
 
     mine.mkdir()
@@ -258,7 +258,11 @@ def test_data_import_then_show(call, project):
     status, out, err = call("data", "show", mine)
     assert status == 0, err
     assert "1 passages, 0 claims, 0 clues" in out and "1 questions  open, test; 1 name gold" in out
-    assert out.splitlines()[-1] == "1 of 1 questions name gold passages"
+    assert out.splitlines()[-3:] == [
+        "1 of 1 questions name gold passages",
+        "0 of 1 passages (0%) have more than the 128 tokens that minilm reads.",
+        "letters: Latin 100%",
+    ]
 
 
 def test_a_bad_file_to_import_is_an_input_error(call, project):

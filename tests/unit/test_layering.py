@@ -128,7 +128,7 @@ def test_imports_go_one_way(package_copy):
         ("files", "from nbutils.data import Passage", "nbutils.files is not allowed to import nbutils.data"),
         ("data/hub", "def f():\n    from nbutils import pilot", "nbutils.data is not allowed to import nbutils.pilot"),
         ("metrics/answers", "import nbutils.models.load", "nbutils.metrics is not allowed to import nbutils.models"),
-        ("data/schema", "from nbutils.data.load import load_dataset", ".schema -> .load (1 import)"),
+        ("data/schema", "from nbutils.data.passages import split_text", ".schema -> .passages (1 import)"),
         ("reader", "", "- nbutils.reader"),  # a module to which no layer is given
     ],
 )

@@ -100,6 +100,23 @@ def test_given_passages_are_the_ones_that_are_read(shared):
     assert answers.sources == [["russia"]] * len(ITEMS)
 
 
+def test_where_a_search_found_nothing_there_is_no_passage(shared):
+    """What BM25 gives: one passage, and nothing at all. Empty places are neither read, nor a source."""
+    ids, scores = retrieval.search(retrieval.build_bm25(CORPUS), ["russia", "zebra"], 3)
+    assert retrieval.found(ids) == [["russia"], []]
+    answers = pilot.answer_with_passages(shared, "reading", ITEMS[:2], {"BM25": (ids, scores)})["BM25"]
+    prompts = [
+        generation.build_prompt(ITEMS[0].question, CORPUS["russia"]),
+        generation.build_prompt(ITEMS[1].question),
+    ]
+    alone = [rag.sequence_candidates(shared.generators["reading"], [[prompt]], 4)[0] for prompt in prompts]
+    assert answers.texts == [rag.best_answer(found, np.zeros(1)) for found in alone]
+    best = [rag.marginal_logprobs(found, np.zeros(1)).max() for found in alone]
+    np.testing.assert_allclose(answers.logprobs, best, rtol=1e-4)
+    assert answers.sources == [["russia"], []] and [len(row) for row in answers.prompt_tokens] == [1, 1]
+    assert pilot.has_answer(answers.texts, ids.tolist(), CORPUS).shape == (2,)
+
+
 def test_the_three_trainings_see_the_same_questions(shared):
     generator, encoder = shared.generators["untuned"], shared.question_encoders["frozen"]
     closed_book = pilot.train_closed_book(generator, ITEMS, SETTINGS, 0)

@@ -109,8 +109,9 @@ def faults_of_page(page):
     head, *rows = Cells(page).tables["numbers"]
     faults = [text for text in ("built-in method", " object at 0x") if text in page]
     faults += [f"{len(row)} cells" for row in rows if len(row) != len(head)]
-    for _, right, *cells in rows:
+    for _, right, source, *cells in rows:
         faults += [] if re.fullmatch(rf"{number} \[{number}, {number}\]", right) else [right]
+        faults += [] if re.fullmatch(f"{number}|not measured", source) else [source]
         faults += [cell for cell in cells if not re.fullmatch(number, cell)]
     return faults
 
@@ -132,6 +133,45 @@ def test_every_cell_holds_its_number(made):
     cell = f"<td>{rows[-1][columns['an update']]}</td>"
     for wrong in (f"<td>{html.escape(str({}.update))}</td>", "<td></td>", ""):
         assert faults_of_page(page.replace(cell, wrong))
+
+
+def test_equal_runs_give_equal_bytes(made):
+    page, findings, recommendation, _ = made  # the findings are those of a second run
+    again = pilot.recommend_from_findings(findings, pilot.Requirements(), pilot.Prices())
+    assert again == recommendation
+    assert pilot.render_page(findings, again, pilot.Requirements(), pilot.Prices()) == page
+
+
+CHINESE = "\u6e2f\u53e3\u5f88\u5b89\u9759\uff0c\u6d77\u6c34\u662f\u84dd\u8272\u7684\u3002"
+
+
+def test_each_note_stands_where_it_applies(made, preset, tmp_path, monkeypatch):
+    """On the page and in the terminal: texts that are cut, languages, answers that are labels, the rule."""
+    monkeypatch.setattr(measure, "seconds_per_query", lambda shared, items, system: 0.5)
+    corpus = {f"p{i}": Passage("", CHINESE + str(i)) for i in range(6)}
+    asked = [question_example(f"q{n}", f"{n}?", (("yes", "no")[n % 2],), (f"p{n % 6}",)) for n in range(12)]
+    data.write_folder(tmp_path / "zh", Dataset("zh", corpus, asked))
+    lines = []
+    pilot.make_page(
+        tmp_path / "zh", tmp_path / "p.html", preset, pilot.Requirements(), pilot.Prices(), log=lines.append
+    )
+    chinese = html.unescape((tmp_path / "p.html").read_text(encoding="utf-8"))
+    english = html.unescape(made[0])
+    notes = {
+        "1 of 7 passages have more than 150 words": english,
+        "1 of 7 passages (14%) have more than the ": english,
+        "Words of Chinese or Japanese are found by ICU's dictionaries": chinese,
+        "The accepted answers are labels or in other words": chinese,
+    }
+    for note, page in notes.items():
+        for other, terminal in ((english, made[3]), (chinese, lines)):
+            assert (note in other) == (page is other) == any(f"note: {note}" in line for line in terminal), note
+    rule = pilot.page.metrics.RULE_NOTES["own data"]
+    assert all(rule in page for page in (english, chinese)) and f"note: {rule}" in lines
+    assert faults_of_page(chinese) == []
+    assert [row[2] for row in Cells(chinese).tables["numbers"][1:]] == ["not measured"] * len(pilot.SYSTEMS)
+    assert "no passage supports these answers" in chinese and "no passage supports these answers" not in english
+    assert "match" not in " ".join(lines).replace("exact match", "")  # vectors find K passages for every question
 
 
 def test_everything_is_measured_on_the_same_questions(made):

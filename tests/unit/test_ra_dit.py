@@ -223,7 +223,7 @@ def test_every_choice_makes_a_run_of_its_own(encoder, index, learn):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"lm_logprobs": LM[:, :2]}, r"passages \(6, 6\) and scores \(6, 2\) of 6 queries"),
+        ({"lm_logprobs": LM[:, :2]}, r"scores \(6, 2\) of candidates \(6, 6\)"),
         ({"queries": []}, "of 0 queries"),
         ({"lm_logprobs": np.exp(LM)}, "natural logarithms of probabilities"),
         ({"lm_logprobs": np.full_like(LM, -np.inf)}, "finite"),

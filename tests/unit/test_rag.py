@@ -594,6 +594,18 @@ def test_marginal_by_hand():
     assert rag.best_answer(ties, prior) == "Lima" and rag.best_answer(ties, prior, fast=True) == "Lima"
 
 
+def test_a_prior_is_spread_over_a_pool():
+    prior = np.log([0.5, 0.3, 0.2])
+    spread = rag.scatter_prior(["a", "b", "", "c"], ["c", "a", "b"], prior)
+    np.testing.assert_allclose(np.exp(spread), [0.3, 0.2, 0, 0.5])
+    assert spread[3] == prior[0]  # to the digit
+    with np.errstate(all="raise"):
+        nothing = rag.scatter_prior(["a", ""], ["", "", ""], np.log([1 / 3] * 3))  # a search that found nothing
+        some = rag.scatter_prior(["a", ""], ["a", "", ""], np.array([0, -np.inf, -np.inf]))
+    np.testing.assert_allclose(np.exp(nothing), [0, 1])
+    np.testing.assert_array_equal(some, [0, -np.inf])
+
+
 def test_the_empty_answer_counts_where_there_is_no_other():
     lonely = dataclasses.replace(CANDIDATES, in_beam=CANDIDATES.in_beam & [[True, True, False]] * 2 + [[True] * 3])
     with np.errstate(divide="ignore"):

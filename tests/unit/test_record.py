@@ -431,7 +431,7 @@ def test_save_adjusts_what_was_not_adjusted_before(new, write_claims):
 def test_answers_are_written_beside_the_record_and_taken_away_again(new):
     items = [question_example("q0", "Capital of Peru?", ("Lima",), ("p",))]
     one = fill(new())
-    one.answers("RAG", items, ["Lima"], [1], [["p"]])
+    one.answers("RAG", items, ["Lima"], [1], [["p", ""]])  # "": a place that a search left empty
     target = one.save()
     content = answer_files.load_answers(target.parent / "answers.json")
     assert content["systems"]["RAG"]["q0"] == {"text": "Lima", "right": 1, "passages": ["p"]}
@@ -507,6 +507,6 @@ def test_load_record_refuses_what_is_no_record(tmp_path):
 
 def test_versions_and_device_are_named():
     versions = record.library_versions()
-    assert {"python", "numpy"} <= versions.keys()
+    assert {"python", "numpy", "bm25s", "icu4py"} <= versions.keys()
     assert record.device_name().startswith(("cpu ", "gpu "))
     assert record.device_name().endswith("bf16")

@@ -125,6 +125,7 @@ def test_keyword_search_finds_only_what_matches():
     assert (scores[2:] == 0).all()  # as logits: no place is better than another
     assert retrieval.shortfall(ids) == "Fewer than 4 passages match 5 of 5 questions, none matches 3."
     assert retrieval.shortfall(ids[:2, :1]) == ""
+    assert retrieval.shortfall(ids[:2]) == "Fewer than 4 passages match 2 of 2 questions."
     # What is made of it: no recall by chance, and a prompt without a passage.
     assert metrics.recall_curve(ids, [{"c"}, {"d"}, {"a"}, {"a"}, {"d"}], [1, 4]).tolist() == [[1, 1]] + [[0, 0]] * 4
     texts = {id_: passage.text for id_, passage in corpus.items()}

@@ -36,6 +36,11 @@ def test_answers_are_put_on_one_line_and_cut():
     assert whole == replace(QUESTION, answers=("Lima", "the city of Lima")) and cut.answers == ("Lima", "the city")
 
 
+def test_words_are_cut_where_no_space_divides_them():
+    (cut,) = data.trim_answers([replace(QUESTION, answers=("\u6771\u4eac\u90fd", "a  b\nc d"))], max_words=2)
+    assert cut.answers == ("\u6771\u4eac", "a b")
+
+
 LIMA = Passage(
     "Peru", "The capital is Lima, on the coast. Short one. Its currency is the sol, used since 1991 in all of it."
 )
@@ -176,6 +181,8 @@ def test_the_same_instructions_with_and_without_retrieved_passages():
         assert prompt.startswith("Background: ") == (passage is not None) and (passage or "") in prompt
         assert bare.startswith("Background: ") == (row.task == "reading")
         assert "What is the capital of Peru?" in bare
+    nothing, _ = generation.instruction_examples(rows, LAND, 0, [["", "p1"]] * 6)  # a place that a search left empty
+    assert nothing[0] == without[0] and nothing[1:] == with_passages[1:]
     many, _ = generation.instruction_examples([rows[4]] * 40, LAND, 0)
     assert set(many) == {
         wording.replace("{question}", items[0].question) for wording in generation.instruction_templates("closed-book")

@@ -9,7 +9,8 @@ from scipy.special import stdtr, stdtrit  # of Student's t: P(T <= x), and x for
 from nbutils.errors import InputError
 from nbutils.presets import SCALES
 from nbutils.record import claims
-from nbutils.record.claims import adjust, interval_text, judge, judge_all, outcome_text, verdict
+from nbutils.record.claims import adjust, judge, judge_all, verdict
+from nbutils.record.wording import interval_text, outcome_text
 
 
 def claim(rule="> 0", null=None, **given):

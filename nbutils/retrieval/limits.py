@@ -1,0 +1,30 @@
+"""Passages and the length limit of an encoder: how many are cut, and how full one makes it."""
+
+from collections.abc import Callable
+from functools import partial
+
+from nbutils.data import Passage
+from nbutils.models import Encoder, Reading, n_truncated
+from nbutils.retrieval.dense import encoder_text
+
+
+def cut_note(encoder: Encoder | Reading, corpus: dict[str, Passage]) -> str:
+    """A sentence on how many passages, each with its title, are longer than what the encoder reads of a text."""
+    n = n_truncated(encoder, [encoder_text(encoder, passage) for passage in corpus.values()])
+    share = f"{n:,} of {len(corpus):,} passages ({n / len(corpus):.0%})"
+    rest = ", the rest is not searched" if n else ""
+    return f"{share} have more than the {encoder.max_length} tokens that {encoder.name} reads{rest}."
+
+
+def filling(reading: Reading) -> Callable[[str, str], float]:
+    """By which `data.import_file` cuts texts: how full one makes the encoder under its title; above 1 its end is cut.
+
+    That is its tokens over those that title, prompt and special tokens leave. Half of the limit is taken to be left at
+    least: a text under a title longer than that would be cut into single words.
+    """
+    return partial(_full, reading)
+
+
+def _full(reading: Reading, title: str, text: str) -> float:
+    whole, without = reading.count_tokens([encoder_text(reading, Passage(title, part)) for part in (text, "")])
+    return (whole - without) / max(reading.max_length - without, reading.max_length // 2)
