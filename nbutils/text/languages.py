@@ -63,6 +63,8 @@ _SCRIPTS = (
     "Kannada", "Malayalam", "Sinhala",
 )  # fmt: skip
 _HANGUL = r"\p{Script=Hangul}"
+_HAN = r"\p{Script=Han}"
+_CHINESE_STOPS = frozenset("的了是在和与也都就着把被从到为以于这那它他她们之其而及或但对向由将不")  # those of English
 _ASCII_WORD = re.compile(r"\w\w+")
 _NOTED = 0.02  # share of the letters from which a script is worth a note
 _SAMPLE = 200  # texts are looked at to tell a language
@@ -95,8 +97,9 @@ def search_words(text: str, language: str = "english") -> list[str]:
     """What keyword search counts of a text: its words in lower case, without stop words and endings, in order.
 
     `language` is that of the words in Latin letters. A single letter or digit is no word there; in scripts without
-    spaces, which ICU cuts, it is one. Korean words are counted by pairs of syllables, since particles are written to
-    them.
+    spaces, which ICU cuts, it is one. Of Chinese letters each counts too, beside the words that they make: 过节 and
+    节日 share one, and ICU does not know every name. Korean words are counted by pairs of syllables, since particles
+    are written to them.
     """
     stops = _stop_words(language)
     if text.isascii():
@@ -104,12 +107,20 @@ def search_words(text: str, language: str = "english") -> list[str]:
     found = []
     for run in word_runs(canonical(text).lower()):
         if has_unspaced(run):
-            found += [stem(word, language) for word in split_unspaced(run)]
+            found += _unspaced_words(run, language)
         elif pattern(_HANGUL).search(run):
             found += [run[i : i + 2] for i in range(max(1, len(run) - 1))]
         elif len(run) > 1 and run not in stops:
             found.append(stem(run, language))
     return found
+
+
+def _unspaced_words(run: str, language: str) -> list[str]:
+    found = []
+    for word in split_unspaced(run):
+        letters = pattern(_HAN).findall(word)
+        found += [stem(word, language), *(letters if len(word) > 1 else ())]
+    return [word for word in found if word not in _CHINESE_STOPS]
 
 
 @functools.lru_cache(maxsize=500_000)

@@ -16,12 +16,18 @@ UNSPACED = (
     r"[[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Thai}\p{Script=Lao}\p{Script=Khmer}"
     r"\p{Script=Myanmar}\u30fc\u3006]&&[\p{L}\p{M}\p{N}]]"
 )
-_SINGLE_QUOTES = "\u2018\u2019\u201a\u201b\u2032\u02b9\u02bc\u00b4"
+_SINGLE_QUOTES = "\u2018\u2019\u201a\u201b\u2039\u203a\u2032\u02b9\u02bc\u00b4"
 _DOUBLE_QUOTES = "\u201c\u201d\u201e\u201f\u2033\u00ab\u00bb"
 _WAVES = "\u301c\u30a0"  # Unicode calls them dashes; Japanese does not use them as such
+_ARABIC_SEPARATORS = {"\u066b": ".", "\u066c": ","}  # of decimals and of thousands
 # Other ways to write a character: full or half width, a ligature, an Arabic letter by its place in the word. Not
 # <super> or <fraction>: 10² is not 102, nor 1½ 11/2.
 _SAME_CHARACTER = ("<wide>", "<narrow>", "<compat>", "<initial>", "<medial>", "<final>", "<isolated>")
+# Thai's and Lao's vowel AM is such a one too, but taken apart no dictionary knows its words: the parts become one.
+_AM_IN_PARTS = {"\u0e4d([\u0e48-\u0e4b]?)\u0e32": "\\1\u0e33", "\u0ecd([\u0ec8-\u0ecb]?)\u0eb2": "\\1\u0eb3"}
+_SOUTHEAST_LETTER = r"[\p{Script=Thai}\p{Script=Lao}]"
+# Vowel signs of Arabic and Hebrew, which one writes or leaves out, and the stroke that makes an Arabic word longer
+_OPTIONAL_SIGNS = "[\u064b-\u0652\u0670\u0640\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7]"
 
 
 @functools.cache
@@ -34,21 +40,29 @@ def pattern(expression: str) -> Any:
 
 @functools.lru_cache(maxsize=10_000)
 def canonical(text: str) -> str:
-    """The text in one form: composed (NFC), straight quotes, "-" for every dash, usual width, nothing invisible.
+    """The text in one form: composed (NFC), straight quotes, "-" for every dash, usual width and digits, all visible.
 
-    Zero-width characters, soft hyphens and direction marks are dropped. Case, accents and punctuation stay; ASCII is
-    returned as it is.
+    Zero-width characters, soft hyphens, direction marks and the vowel signs of Arabic and Hebrew are dropped. Case,
+    accents and punctuation stay; ASCII is returned as it is.
     """
     if text.isascii():
         return text
-    return unicodedata.normalize("NFC", "".join(map(_folded, unicodedata.normalize("NFC", text))))
+    text = unicodedata.normalize("NFC", "".join(map(_folded, unicodedata.normalize("NFC", text))))
+    for parts, whole in _AM_IN_PARTS.items():
+        text = pattern(parts).sub(whole, text)
+    return text
+
+
+def caseless(text: str) -> str:
+    """The text in its `canonical` form without case: ß is ss, and the capital of Turkish's i is no i with a dot."""
+    return canonical(text).casefold().replace("i\u0307", "i")
 
 
 @functools.cache
 def _folded(character: str) -> str:
     if character.isascii():
         return character
-    if pattern(r"\p{Default_Ignorable_Code_Point}").match(character):
+    if pattern(rf"\p{{Default_Ignorable_Code_Point}}|{_OPTIONAL_SIGNS}").match(character):
         return ""
     if character in _SINGLE_QUOTES:
         return "'"
@@ -56,7 +70,12 @@ def _folded(character: str) -> str:
         return '"'
     if character == "\u2212" or (unicodedata.category(character) == "Pd" and character not in _WAVES):
         return "-"
-    if unicodedata.decomposition(character).startswith(_SAME_CHARACTER):
+    if unicodedata.category(character) == "Nd":
+        return str(unicodedata.digit(character))
+    if character in _ARABIC_SEPARATORS:
+        return _ARABIC_SEPARATORS[character]
+    other = unicodedata.decomposition(character)
+    if other.startswith(_SAME_CHARACTER) and not pattern(_SOUTHEAST_LETTER).match(character):
         same = unicodedata.normalize("NFKC", character)
         return character if " " in same else same  # a lone accent would become a space with the accent on it
     return character
@@ -105,7 +124,7 @@ def _unspaced_parts(text: str) -> Iterator[Any]:
 # elsewhere is no word, and is cut.
 _CHARACTERS = "\u3001-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uffef"
 _ASCII_WORD = re.compile(r"\S{1,60}", re.ASCII)
-_SOUTHEAST_ASIAN = r"[\p{Script=Thai}\p{Script=Lao}\p{Script=Khmer}\p{Script=Myanmar}]"
+SOUTHEAST_ASIAN = r"[\p{Script=Thai}\p{Script=Lao}\p{Script=Khmer}\p{Script=Myanmar}]"
 
 
 def word_spans(text: str) -> list[tuple[int, int]]:
@@ -117,13 +136,13 @@ def word_spans(text: str) -> list[tuple[int, int]]:
     if text.isascii():
         return [match.span() for match in _ASCII_WORD.finditer(text)]
     spans = [match.span() for match in pattern(rf"[{_CHARACTERS}]|[^\s{_CHARACTERS}]{{1,60}}").finditer(text)]
-    if not pattern(_SOUTHEAST_ASIAN).search(text):
+    if not pattern(SOUTHEAST_ASIAN).search(text):
         return spans
     spans = []
     for chunk in pattern(rf"[{_CHARACTERS}]|[^\s{_CHARACTERS}]+").finditer(text):
         start, end = chunk.span()
         cuts = range(start, end, 60)
-        if pattern(_SOUTHEAST_ASIAN).search(chunk[0]):
+        if pattern(SOUTHEAST_ASIAN).search(chunk[0]):
             cuts = sorted(start + place for place in boundaries(chunk[0]) - {len(chunk[0])})
         spans += zip(cuts, [*cuts[1:], end], strict=True)
     return spans
