@@ -18,9 +18,11 @@ _OTHERS = {
     b"\x28\xb5\x2f\xfd": "compressed by zstandard",
     b"\xfd7zXZ": "compressed by xz",
     b"ARROW1": "an Arrow file",
+    b"\xff\xff\xff\xff": "an Arrow file",  # as the datasets library keeps its sets
+    b"7z\xbc\xaf": "a 7z archive",
     b"SQLite": "an SQLite database",
     b"Obj\x01": "an Avro file",
-    b"\x80\x04\x95": "a Python pickle",
+    **{bytes([0x80, version]): "a Python pickle" for version in range(2, 6)},
     b"\x89HDF": "an HDF5 file",
     b"%PDF": "a PDF",
 }
@@ -42,7 +44,7 @@ def open_text(path: Path) -> Iterator[BinaryIO]:
         packed = file.peek(2)[:2] == _GZIP
         content: Any = gzip.GzipFile(fileobj=file) if packed else file
         try:
-            _require_text(path, content.peek(262) if packed else file.peek(8), packed)
+            _require_text(path, content.peek(262), packed)
             yield content
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise InputError(
@@ -96,5 +98,8 @@ def _require_text(path: Path, start: bytes, packed: bool) -> None:
             raise InputError(f"{path}: {inside}not UTF-8 (byte 1 is 0x{start[0]:02x}: {what}); save it as UTF-8 text")
     if start.startswith(_PARQUET):
         raise InputError(f"{path}: {inside}is parquet (byte 1 is 0x50), where text must stand; rename or unpack it")
-    if packed and start[257:262] == b"ustar":
-        raise InputError(f"{path}: is a tar archive, compressed by gzip (byte 1 is 0x1f); unpack it")
+    if packed and start.startswith(_GZIP):
+        raise InputError(f"{path}: is compressed by gzip twice (byte 1 is 0x1f); unpack it")
+    if start[257:262] == b"ustar":
+        how = ", compressed by gzip (byte 1 is 0x1f)" if packed else ""
+        raise InputError(f"{path}: is a tar archive{how}; unpack it")

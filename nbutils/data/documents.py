@@ -1,4 +1,4 @@
-"""Files of other people's making as rows, whatever holds them: JSONL, a JSON array, {"data": [...]}, parquet.
+"""Files of other people's making as rows, whatever holds them: JSONL, a JSON array, {"data": [...]}, CSV, parquet.
 
 What holds them is decided by the content. Each row comes with its place, the keys that lead to it, and a place becomes
 "file, line n: data[3].paragraphs[0]" where an error is to be reported.
@@ -14,6 +14,7 @@ from typing import Any
 
 from nbutils.data.contents import is_parquet, read_parquet, read_text
 from nbutils.data.records import check_unicode, json_fault, left_out, parse_record
+from nbutils.data.separated import is_separated, separated_rows
 from nbutils.errors import InputError
 
 Place = tuple[str | int, ...]
@@ -40,6 +41,8 @@ def open_document(path: Path, bad: list[str] | None = None) -> Document:
     if is_parquet(path):
         return _numbered(path, (((i,), row) for i, row in enumerate(read_parquet(path))), "row")
     text = read_text(path, keep_broken=bad is not None)
+    if is_separated(text):
+        return _numbered(path, (((line,), row) for line, row in separated_rows(path, text, bad)), "line")
     start = len(text) - len(text.lstrip())
     try:
         value, end = json.JSONDecoder().raw_decode(text, start)

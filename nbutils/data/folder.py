@@ -62,8 +62,8 @@ def read_folder(folder: str | Path, name: str | None = None, bad: list[str] | No
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; a data set is a folder with corpus.jsonl and queries.jsonl")
-    corpus = _read_corpus(find_records(folder, "corpus"), bad)
-    queries = _read_queries(find_records(folder, "queries"), bad)
+    corpus = _read_corpus(_records_file(folder, "corpus"), bad)
+    queries = _read_queries(_records_file(folder, "queries"), bad)
     gold = _read_gold(folder, corpus, queries, bad)
     examples = []
     for id, (text, answers, metadata) in queries.items():
@@ -82,6 +82,14 @@ def write_folder(folder: str | Path, dataset: Dataset) -> None:
     holds files that are not a data set's, or when the disk is full.
     """
     write_dataset(Path(folder), dataset, digest_beside=False)
+
+
+def _records_file(folder: Path, name: str) -> Path:
+    path = find_records(folder, name)
+    others = () if path.exists() else sorted(p for p in folder.iterdir() if p.name.casefold().startswith(name))
+    if others:
+        raise InputError(f"{others[0]}: is no form of {name} that is read; make it {path.name}")
+    return path
 
 
 def _read_corpus(path: Path, bad: list[str] | None) -> dict[str, Passage]:

@@ -41,7 +41,9 @@ class Fault:
 
 Item = Asked | Text | Fault
 _IDS = ("id", "_id", "qid", "question_id", "QuestionId")
-_ANSWERS = ("answers", "answer", "golden_answers")
+# RAGAS calls what a model has said "answer", and the right ones otherwise.
+_ANSWERS = ("answers", "ground_truths", "ground_truth", "answer", "golden_answers")
+_NO_ANSWER = "CANNOTANSWER"  # QuAC's, which also stands at the end of its texts
 
 
 def asked(
@@ -50,7 +52,7 @@ def asked(
     """The question of a row, with the id that it has under one of the usual names."""
     id = next((row[key] for key in _IDS if row.get(key) is not None), None)
     impossible = row.get("is_impossible") in (True, "true", "True") or row.get("answerable") is False
-    return Asked(at, row, id, answers, texts, marks, impossible or unanswerable or answers == [])
+    return Asked(at, row, id, answers, texts, marks, impossible or unanswerable or answers in ([], [_NO_ANSWER]))
 
 
 def answer_key(row: dict) -> str:
@@ -63,26 +65,33 @@ def answers_of(row: dict, key: str) -> tuple[Any, tuple]:
     answers: Any = row.get(key)
     if key in row and answers is None:
         return [], ()
-    if (key == "answer" and isinstance(answers, str)) or (
+    if (key in ("answer", "ground_truth") and isinstance(answers, str)) or (
         isinstance(answers, dict) and isinstance(answers.get("text"), str)
     ):
         answers = [answers]
     starts: list = []
     if isinstance(answers, dict) and "text" in answers:
         starts, answers = answers.get("answer_start"), answers["text"]
+        if isinstance(starts, list) and _say_no_answer(answers, starts):
+            return [], ()
     elif isinstance(answers, dict) and isinstance(answers.get("aliases", []), list):  # TriviaQA's
         answers = [answers.get("value") or answers.get("Value"), *answers.get("aliases", [])]
     elif isinstance(answers, list) and answers and all(isinstance(answer, dict) for answer in answers):
         starts = [answer.get("answer_start") for answer in answers]
         answers = [answer.get("text") for answer in answers]
-        if all(text == "" and start in (-1, 0, None) for text, start in zip(answers, starts, strict=True)):
-            return [], ()  # how some tools say that there is no answer
+        if _say_no_answer(answers, starts):
+            return [], ()
     if not isinstance(answers, list) or not all(isinstance(answer, str) for answer in answers):
         return answers, ()
     if not isinstance(starts, list) or len(starts) != len(answers):
         starts = [None] * len(answers)
     starts = [start if type(start) is int and start >= 0 else None for start in starts]
     return answers, tuple(zip(answers, starts, strict=True))
+
+
+def _say_no_answer(texts: Any, starts: list) -> bool:
+    """Whether empty texts at no place say that there is no answer, as some tools have it."""
+    return bool(texts) and all(text == "" for text in texts) and all(start in (-1, 0, None) for start in starts)
 
 
 def detected_answers(row: dict) -> list[tuple[str, int]]:

@@ -1,9 +1,12 @@
 """Rows of the hub's data sets and of folders that hold the same files, by the `datasets` library."""
 
 import logging
+import re
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from nbutils.errors import InputError
 
@@ -26,6 +29,9 @@ COLUMNS = {
 }
 
 
+_SPLIT_WORD = re.compile(r"(?<![a-z])(train|training|test|testing|validation|valid|val|dev|eval|evaluation)(?![a-z])")
+
+
 def splits_of(source: str) -> tuple[str, ...]:
     """The splits that a source has."""
     if source in HUB_SETS or not Path(source).is_dir():
@@ -33,8 +39,22 @@ def splits_of(source: str) -> tuple[str, ...]:
         return ("train",) if known.get("schema") == "wiki_dpr" else ("train", known.get("test", "validation"))
     import datasets
 
-    with _hub_errors(source):
-        return tuple(datasets.get_dataset_split_names(source))
+    with _hub_errors(source), _scratch() as scratch:
+        there = tuple(datasets.get_dataset_split_names(source, **scratch))
+    _require_splits_known(Path(source), there)
+    return there
+
+
+def _require_splits_known(folder: Path, there: tuple[str, ...]) -> None:
+    """Raise InputError for a file whose name says a split in capitals: the library takes it for one of "train"."""
+    for path in sorted(folder.rglob("*")):
+        name = str(path.relative_to(folder))
+        is_named = not _SPLIT_WORD.search(name) and _SPLIT_WORD.search(name.casefold())
+        if is_named and path.is_file() and not name.startswith("."):
+            raise InputError(
+                f"{path}: would be taken for one of {', '.join(there)}, splits are known by small letters; rename it "
+                f"to {path.name.casefold()}"
+            )
 
 
 def source_of(name: str | Path, revision: str | None = None) -> tuple[str, str | None]:
@@ -59,7 +79,7 @@ def schema_of(source: str, split: str, revision: str | None, wanted: tuple[str, 
         if schema is None:
             known = "; ".join(f"{schema}: {', '.join(columns)}" for schema, columns in COLUMNS.items())
             has = ", ".join(first) or "none"
-            raise InputError(f"{source}: columns {has} are no known schema ({known}); try `data import`")
+            raise InputError(f"{source}: columns {has} are no known schema ({known}); `data import` its files")
     else:
         raise InputError(f"{source}: neither a folder nor one of the known hub ids, {', '.join(HUB_SETS)}")
     if schema not in wanted:
@@ -94,12 +114,22 @@ def _open(source: str, split: str, revision: str | None):
     import datasets
 
     if source not in HUB_SETS:
-        return datasets.load_dataset(source, split=split, streaming=True)  # streaming: leaves no copy in a cache
+        with _scratch() as scratch:  # streaming leaves no copy in a cache, but makes a folder there
+            return datasets.load_dataset(source, split=split, streaming=True, **scratch)
     config = HUB_SETS[source]["config"]
     if HUB_SETS[source]["schema"] == "wiki_dpr":
         files = f"hf://datasets/{source}@{revision or 'main'}/{config}"
         return datasets.load_dataset("parquet", data_files=files, split="train", streaming=True)
     return datasets.load_dataset(source, config, split=split, revision=revision)
+
+
+@contextmanager
+def _scratch() -> Iterator[dict[str, Any]]:
+    """What has `datasets` put nothing into the home, which may not be writable."""
+    import datasets
+
+    with tempfile.TemporaryDirectory() as folder:
+        yield {"cache_dir": folder, "download_config": datasets.DownloadConfig(cache_dir=folder)}
 
 
 @contextmanager

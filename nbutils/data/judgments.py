@@ -1,7 +1,8 @@
 """Relevance judgments (qrels): which passages answer a query, in the forms that people keep them in.
 
 Found are qrels/SPLIT.EXT (or Qrels), and beside the corpus qrels.EXT, SPLIT.EXT and SPLIT_qrels.EXT; EXT is tsv, csv,
-txt, jsonl, json or parquet, each also with .gz. Columns query-id, corpus-id and score, or the four of TREC.
+txt, jsonl, json or parquet, each also with .gz. Columns query-id, corpus-id and score, or the four of TREC. What looks
+like judgments elsewhere is refused by its name, since questions without any would all be taken for a test set.
 """
 
 import csv
@@ -15,7 +16,10 @@ from nbutils.data.schema import SPLITS
 from nbutils.errors import InputError
 
 _ROWS, _LINES = ("jsonl", "ndjson", "json", "parquet"), ("tsv", "csv", "txt", "qrels", "qrel", "trec")
-_NAME = re.compile(rf"(?P<stem>.+?)(?:-\d{{5}}-of-\d{{5}})?\.(?P<form>{'|'.join((*_ROWS, *_LINES))})(?:\.gz)?")
+_PART = r"-\d{5}-of-\d{5}(?:-[0-9a-f]+)?"  # one of several files, as the hub names them
+_NAME = re.compile(rf"(?P<stem>.+?)(?:{_PART})?\.(?P<form>{'|'.join((*_ROWS, *_LINES))})(?:\.gz)?")
+_OTHER_FORM = re.compile(r"(?P<stem>.+?)\.(?:\w+\.)?(?:arrow|feather|xlsx?|ods|zip|7z|tar|tgz|xz|bz2|zst|pkl|pickle)")
+_ABOUT_JUDGMENTS = re.compile(r"qrels?|judge?ments?|relevan(?:ce|t)")
 _SPLIT = re.compile(rf"(?:qrels?[ ._-]?)?(?P<split>{'|'.join(SPLITS)})(?:[ ._-]?qrels?)?")
 _OTHER_SPLIT = re.compile(r"(?:qrels?[ ._-]?)?(?:val|valid|validation|development)(?:[ ._-]?qrels?)?")
 _COLUMNS = {
@@ -47,7 +51,7 @@ def read_judgments(folder: Path, bad: list[str] | None = None) -> Iterator[tuple
     for split in (*SPLITS, None):
         forms: dict[str, list[Judgment]] = {}  # one form may come in several parts
         for path in paths.get(split, ()):
-            forms.setdefault(re.sub(r"-\d{5}-of-\d{5}", "", str(path)), []).extend(_read(path, bad))
+            forms.setdefault(re.sub(_PART, "", str(path)), []).extend(_read(path, bad))
         for other in list(forms)[1:]:
             if _content(forms[other]) != _content(next(iter(forms.values()))):
                 raise InputError(f"{other}: says something else than {Path(next(iter(forms))).name}; keep one of them")
@@ -63,11 +67,13 @@ def _judgment_files(folder: Path) -> Iterator[tuple[Path, str | None]]:
     """(file, split) of each file of judgments; the split is None where its name is qrels alone."""
     for path in sorted(folder.iterdir()):
         name = path.name.casefold()
-        if name.startswith(".") or name.endswith(".md"):
+        if name.startswith(".") or name.endswith((".md", ".py")):
             continue
         if path.is_dir():
             if name in ("qrels", "qrel"):
                 yield from _files_inside(path)
+            else:
+                _require_no_judgments_in(path)
             continue
         match = _NAME.fullmatch(name)
         stem = match["stem"] if match else ""
@@ -75,10 +81,40 @@ def _judgment_files(folder: Path) -> Iterator[tuple[Path, str | None]]:
             yield path, named["split"]
         elif stem in ("qrels", "qrel"):
             yield path, None
-        elif "qrel" in name or _OTHER_SPLIT.fullmatch(stem):
-            raise InputError(
-                f"{path}: is no split's judgments; make it qrels/train.tsv, dev.tsv or test.tsv, or move it"
-            )
+        elif _looks_like_judgments(path):
+            raise _no_split(path)
+
+
+def _looks_like_judgments(path: Path) -> bool:
+    """Whether a file that is not read may hold judgments: by its name, or by the columns of its first row."""
+    name = path.name.casefold()
+    match = _NAME.fullmatch(name)
+    other = _OTHER_FORM.fullmatch(name)
+    if _ABOUT_JUDGMENTS.search(name) or (match and _OTHER_SPLIT.fullmatch(match["stem"])):
+        return True
+    if other and (_SPLIT.fullmatch(other["stem"]) or _OTHER_SPLIT.fullmatch(other["stem"])):
+        return True
+    if not match or match["stem"] in ("corpus", "queries", "claims", "clues"):
+        return False
+    try:
+        next((_read_lines if match["form"] in _LINES else _read_rows)(path, None), None)
+    except InputError:
+        return False
+    return True
+
+
+def _require_no_judgments_in(folder: Path) -> None:
+    """Raise InputError for a folder of another name than qrels that may hold judgments."""
+    if _ABOUT_JUDGMENTS.search(folder.name.casefold()):
+        raise _no_split(folder)
+    for path in sorted(folder.iterdir()):
+        name = path.name.casefold()
+        if _ABOUT_JUDGMENTS.search(name) and (path.is_dir() or _NAME.fullmatch(name) or _OTHER_FORM.fullmatch(name)):
+            raise _no_split(path)
+
+
+def _no_split(path: Path) -> InputError:
+    return InputError(f"{path}: is no split's judgments; make it qrels/train.tsv, dev.tsv or test.tsv, or move it")
 
 
 def _files_inside(folder: Path) -> Iterator[tuple[Path, str]]:

@@ -1,9 +1,10 @@
 """The forms that rows of questions with passages have in the wild, told apart by their keys.
 
-SQuAD's articles and paragraphs (MRQA's too), flat rows of a question and its passage, DPR, HotpotQA (2Wiki), MuSiQue,
-TriviaQA with evidence, KILT with texts.
+SQuAD's articles and paragraphs (MRQA's too), flat rows of a question with one passage or some, DPR, HotpotQA (2Wiki),
+MuSiQue, TriviaQA with evidence, KILT with texts.
 """
 
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -20,11 +21,12 @@ from nbutils.data.forms import (
     pairs,
     title_of,
 )
-from nbutils.data.records import checked_text
+from nbutils.data.records import checked_text, is_blank
 from nbutils.errors import InputError
 
 WANTED = "question, answers and passage (or context); or SQuAD's data, paragraphs, context, qas"
 _DPR_LISTS = {"positive_ctxs": "marked", "negative_ctxs": "none", "hard_negative_ctxs": "none"}
+_TEXT_LISTS = ("context", "contexts", "passages")
 _EVIDENCE = {"entity_pages": "wiki_context", "search_results": "search_context"}
 
 Reader = Callable[[Place, dict], Iterator[Item]]
@@ -47,10 +49,12 @@ def reader_of(row: dict) -> Reader | None:
     if isinstance(row.get("output"), list) and any("text" in p for p in _provenance(row)):
         return _read_kilt
     answer = row.get(answer_key(row), "")
+    if "question" not in row or isinstance(answer, bool):
+        return None
+    if any(_are_texts(row.get(key)) for key in _TEXT_LISTS):
+        return _read_texts
     text = row.get("passage", row.get("context"))
-    if "question" in row and (text is None or isinstance(text, str)) and not isinstance(answer, (bool, int)):
-        return _read_flat if {"passage", "context"} & row.keys() else None
-    return None
+    return _read_flat if {"passage", "context"} & row.keys() and (text is None or isinstance(text, str)) else None
 
 
 def read_article(at: Place, row: dict) -> Iterator[Item]:
@@ -97,6 +101,17 @@ def _read_flat(at: Place, row: dict) -> Iterator[Item]:
     yield asked(at, row, answers, marks, texts)
 
 
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(text, str) for text in value)
+
+
+def _read_texts(at: Place, row: dict) -> Iterator[Item]:
+    """{question, answers, contexts: [text, ...]}: gold are those that hold an answer."""
+    found = next((row[key] for key in _TEXT_LISTS if _are_texts(row.get(key))), [])
+    texts = tuple(Text("", text, "found") for text in found if not is_blank(text))
+    yield asked(at, row, *answers_of(row, answer_key(row)), texts)
+
+
 def _read_dpr(at: Place, row: dict) -> Iterator[Item]:
     """{question, answers, positive_ctxs, negative_ctxs, hard_negative_ctxs} or {question, answers, ctxs}."""
     texts = []
@@ -117,8 +132,9 @@ def _read_dpr(at: Place, row: dict) -> Iterator[Item]:
 def _read_hotpot(at: Place, row: dict) -> Iterator[Item]:
     """{question, answer, supporting_facts: [[title, number]], context: [[title, [sentence, ...]]]}, or as columns."""
     try:
-        facts = {*pairs(row.get("supporting_facts") or _metadata(row).get("supporting_facts"), ("title", "sent_id"))}
-        texts = []
+        named = _parsed(row.get("supporting_facts") or _metadata(row).get("supporting_facts"))
+        facts, texts = {*pairs(named, ("title", "sent_id"))}, []
+        titles = {title for title, _ in facts}
         for title, sentences in pairs(_hotpot_context(row), ("title", "sentences", "content")):
             if not isinstance(title, str) or not all(isinstance(sentence, str) for sentence in sentences):
                 raise InputError(": context must be pairs of a title and a list of sentences")
@@ -130,7 +146,8 @@ def _read_hotpot(at: Place, row: dict) -> Iterator[Item]:
                     spans.append((len(text), len(text) + len(sentence)))
                 text += sentence
             if text.strip():
-                texts.append(Text(title, text, tuple(spans) or "none"))
+                # Some facts name a sentence that the text has not.
+                texts.append(Text(title, text, tuple(spans) or ("marked" if title in titles else "none")))
     except (InputError, TypeError, ValueError) as error:
         message = str(error) if isinstance(error, InputError) else ": context or supporting_facts is not HotpotQA's"
         yield Fault(at, message)
@@ -186,7 +203,17 @@ def _metadata(row: dict) -> dict:
 
 def _hotpot_context(row: dict) -> Any:
     """The value that holds titles and sentences; FlashRAG keeps it in `metadata`."""
-    return row["context"] if "context" in row else _metadata(row).get("context")
+    return _parsed(row["context"] if "context" in row else _metadata(row).get("context"))
+
+
+def _parsed(value: Any) -> Any:
+    """The JSON that a string holds, as 2Wiki's columns do in parquet."""
+    if not isinstance(value, str) or not value.startswith(("[[", '{"')):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return value
 
 
 def _is_hotpot(context: Any) -> bool:

@@ -141,7 +141,7 @@ def _visible():
 
 def is_blank(text: str) -> bool:
     """Whether nothing of the text can be seen: white space, control and zero-width characters only."""
-    return not text[:1].isalnum() and not _visible().search(text)
+    return not (text[:1].isascii() and text[:1].isalnum()) and not _visible().search(text)
 
 
 def keys_of(record: dict) -> str:
@@ -193,8 +193,10 @@ def checked_question(record: dict, key: str, where: str) -> str:
 
 
 def checked_title(record: dict, key: str, where: str) -> str:
-    """The title at `key`, "" where it is missing or null; raises InputError for one that no prompt has room for."""
+    """The title at `key`, "" where there is none to be seen; raises InputError for one that no prompt has room for."""
     title = optional_text(record, key, where)
+    if title and is_blank(title):
+        return ""
     _require_words(title, MAX_TITLE_WORDS, f"{where}: {key}", record)
     return title
 

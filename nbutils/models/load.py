@@ -115,7 +115,7 @@ def load_generator(name: str, quantize: str | None = None) -> Generator:
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype
         )
     model, missing, unused = load_weights(loader, folder, device, dtype, four_bit)
-    require_whole_generator(name, missing, unused)
+    require_whole_generator(name, model, config, missing, unused)
     if model.get_output_embeddings() is None:
         raise InputError(f"{name}: {type(model).__name__} has no output layer over words: name a language model")
     feed_head_in_one_piece(model)

@@ -127,7 +127,7 @@ def _read_pooling(folder: Path, path: str) -> tuple[str, bool]:
     settings = read_json(folder / path / "config.json")
     free = ("word_embedding_dimension", "embedding_dimension", "pooling_mode", *POOLING_FLAGS)
     _refuse_unknown(f"{folder.name}/{path}/config.json", settings, POOLING_VALUES, free)
-    if settings.get("pooling_mode") is not None:
+    if "pooling_mode" in settings:
         modes = settings["pooling_mode"]
         modes = named = modes if isinstance(modes, list) else [modes]
     else:

@@ -16,6 +16,7 @@ POOLER = re.compile(r"(^|\.)pooler\.")  # BERT's layer above the first token, wh
 # Constants that old checkpoints hold and newer models compute
 BUFFERS = re.compile(r"(^|\.)(position_ids|inv_freq|masked_bias|att(entio)?n\.bias)$")
 ADAPTERS = re.compile(r"(^|[._])(lora|adapter|adapters|base_layer|modules_to_save)([._]|$)", re.IGNORECASE)
+LONG_TEXT = 512  # tokens
 # transformers' encoder alone, of models that would want a decoder's input too
 ENCODER_HALVES = {
     "t5": "T5EncoderModel",
@@ -73,9 +74,16 @@ def require_whole_encoder(name: str, model, missing: list[str], unused: list[str
     _refuse_unused(name, [weight for weight in unused if is_inside(weight) or ADAPTERS.search(weight)])
 
 
-def require_whole_generator(name: str, missing: list[str], unused: list[str]) -> None:
-    """InputError for a language model without some of its weights, or with others: a score, an adapter, more layers."""
+def require_whole_generator(name: str, model, config: dict, missing: list[str], unused: list[str]) -> None:
+    """InputError for a language model without some of its weights, or with others: a score, an adapter, more layers.
+
+    `config` is what config.json holds: transformers ties every T5's head to its embeddings where the checkpoint has
+    none, the untied ones' too (T5 1.1, Flan).
+    """
     _refuse_missing(name, missing)
+    head, embeddings = model.get_output_embeddings(), model.get_input_embeddings()
+    if config.get("tie_word_embeddings") is False and head is not None and head.weight is embeddings.weight:
+        _refuse_missing(name, ["lm_head.weight"])
     _refuse_unused(name, unused)
 
 
@@ -101,25 +109,32 @@ def _some(weights: list[str]) -> str:
 
 
 def try_encoder(encoder: Encoder) -> None:
-    """InputError where the model makes no vectors of two short texts; better here than after long work."""
+    """InputError where the model makes no vectors of two short texts and a long one; better here than after long work.
+
+    The long one is as long as the encoder's limit, but no longer than `LONG_TEXT`.
+    """
     import torch
 
+    n_long = min(encoder.max_length, LONG_TEXT)
     try:
-        tokens = encoder.tokenizer(["a", "some words more"])
+        tokens = encoder.tokenizer(["a", "some words more", "a " * n_long], truncation=True, max_length=n_long)
         token_ids = tokens["input_ids"]
         with torch.inference_mode():
-            width = embed(encoder, token_ids).shape[1]
+            vectors = embed(encoder, token_ids)
+        width, is_finite = vectors.shape[1], bool(vectors.isfinite().all())
         claimed = embedding_dim(encoder)
     except Exception as error:  # every architecture fails in its own way
         raise InputError(f"{encoder.name} makes no vectors of texts ({first_line(error)}): name an encoder") from error
     if any(any(row) for row in tokens.get("token_type_ids", [])):
         raise InputError(f"{encoder.name}: its tokenizer numbers the parts of a text, which is not supported")
+    if not is_finite:
+        raise InputError(f"{encoder.name} makes vectors of numbers that are none (NaN): download it again")
     if width != claimed:
         raise InputError(f"{encoder.name} makes vectors of {width} numbers, its config says {claimed}")
 
 
 def try_generator(generator: Generator) -> None:
-    """InputError where the model reads no prompt; better here than after long work."""
+    """InputError where the model reads no prompt and writes no two words; better here than after long work."""
     import torch
 
     model = generator.model
@@ -127,13 +142,16 @@ def try_generator(generator: Generator) -> None:
         _try_template(generator)
     try:
         inputs = torch.tensor([generator.tokenizer("some words")["input_ids"]], device=model.device)
-        options = {"use_cache": False}
-        if generator.seq2seq:
-            options["decoder_input_ids"] = torch.full_like(inputs[:, :1], model.config.decoder_start_token_id)
-        with torch.inference_mode():
-            model(input_ids=inputs, **options)
+        with torch.inference_mode(), quiet_transformers():
+            written = model.generate(
+                input_ids=inputs, attention_mask=torch.ones_like(inputs), max_new_tokens=2, do_sample=False,
+                output_logits=True, return_dict_in_generate=True, pad_token_id=generator.tokenizer.pad_token_id,
+            )  # fmt: skip
+        is_finite = bool(written.logits[0].isfinite().all())
     except Exception as error:  # every architecture fails in its own way
         raise InputError(f"{generator.name} reads no prompt ({first_line(error)}): name another model") from error
+    if not is_finite:
+        raise InputError(f"{generator.name} gives words probabilities that are none (NaN): download it again")
 
 
 def _try_template(generator: Generator) -> None:

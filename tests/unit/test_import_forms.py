@@ -2,10 +2,13 @@
 
 import gzip
 import json
+import subprocess
+import sys
 
 import pytest
 
 from nbutils import __main__ as cli
+from nbutils import paths
 from nbutils.data import hub_dataset, import_file, read_folder
 from nbutils.errors import InputError
 
@@ -80,6 +83,17 @@ FORMS = {
     "MuSiQue": lines(MUSIQUE),
     "TriviaQA with evidence": lines(TRIVIA | EVIDENCE),
     "KILT with texts": lines(KILT_TEXT),
+    "HotpotQA of the hub, as JSON in strings": lines(
+        HOTPOT | {key: json.dumps(HOTPOT[key]) for key in ("context", "supporting_facts")}
+    ),
+    "HotpotQA, a fact of no sentence": json.dumps([HOTPOT | {"supporting_facts": [["Marlow Bay", 9]]}]),
+    "contexts": lines({"question": "When?", "answer": "1840", "contexts": [MILL, " ", BAY]}),
+    "RAGAS with contexts": lines({"question": "When?", "answer": "x", "ground_truth": "1840", "contexts": [BAY, MILL]}),
+    "CSV": f'question,answer,passage,title\nWhen?,1840,"{BAY}",\n\n',
+    "CSV, lists and line breaks": '\n"title","question","answers","context"\r\n'
+    f'"Marlow\nBay",When?,"[""1840""]","{BAY}"\r\n',
+    "TSV": f"question\tanswers\tcontext\nWhen?\t1840\t{BAY}\n",
+    "CSV with semicolons": f"question;golden_answers;passage\nWhen?;1840;{BAY}\n",
 }
 
 
@@ -93,7 +107,7 @@ def test_a_form_with_passages_is_imported(tmp_path, form, packed):
     corpus = read_folder(tmp_path / "out").corpus
     assert counts["questions"] == 1 and question.query == "When?" and question.answers[0] == "1840"
     assert [corpus[id].text for id in question.gold_passages] == [BAY]
-    assert {passage.title for passage in corpus.values()} <= {"Marlow Bay", "Mill", ""}
+    assert {passage.title for passage in corpus.values()} <= {"Marlow Bay", "Marlow\nBay", "Mill", ""}
     has_others = form.split(",")[0] in ("DPR", "HotpotQA", "HotpotQA of the hub", "MuSiQue", "TriviaQA with evidence")
     assert len(corpus) == (2 if has_others or "contexts" in form else 1)
 
@@ -149,6 +163,19 @@ def test_a_form_without_passages_is_told_which_keys_are_wanted_and_there(tmp_pat
         (gzip.compress(b"\0" * 257 + b"ustar"), "file: is a tar archive, compressed by gzip (byte 1 is 0x1f)"),
         (gzip.compress(json.dumps(OWN).encode())[:-12], "file: is compressed by gzip and broken"),
         (gzip.compress(b'{"question": "caf\xe9"}'), "file, line 1: not UTF-8 (byte 18 of the file)"),
+        (gzip.compress(gzip.compress(b"x")), "file: is compressed by gzip twice"),
+        (b"\0" * 257 + b"ustar", "file: is a tar archive; unpack it"),
+        (b"\xff\xff\xff\xff\x10\0\0\0", "file: not UTF-8 (byte 1 is 0xff: an Arrow file)"),
+        (b"\x80\x02]q\0.", "file: not UTF-8 (byte 1 is 0x80: a Python pickle)"),
+        ("question,answer,passage\nWhen?,1840\n", "file, line 2: 2 cells, the header has 3; correct it"),
+        (f"question,answers,passage\n?,['1840'],{MILL}\n", "line 2: answers \"['1840']\" is no list in JSON; write"),
+        ('question,answer,passage\nWhen?,1840,"x\n', "file, line 2: no row of cells (unexpected end of data); correct"),
+        ("question\tanswer\nWhen?\t1840\n", "its rows have question, answer"),
+        ("question,answer,passage\n", "file: holds no question with an answer"),
+        (
+            lines({"question": "When?", "answer": 1840, "passage": BAY}),
+            "file, line 1: answers is 1840, it must be a list of",
+        ),
     ],
 )
 def test_another_file_is_refused_in_one_line(tmp_path, content, reason):
@@ -169,6 +196,9 @@ def test_another_file_is_refused_in_one_line(tmp_path, content, reason):
         {"answers": [], "is_impossible": False},
         {"is_impossible": True},
         {"is_impossible": "true"},
+        {"answers": {"text": [""], "answer_start": [-1]}},
+        {"answers": {"text": ["CANNOTANSWER"], "answer_start": [66]}},
+        {"answers": [{"text": "CANNOTANSWER", "answer_start": 66}]},
     ],
 )
 def test_unanswerable_questions_are_counted(tmp_path, change):
@@ -261,6 +291,37 @@ def test_a_corrected_answer_replaces_the_earlier_one(tmp_path):
     (tmp_path / "a.jsonl").write_text(lines(OWN))
     import_file(tmp_path / "a.jsonl", tmp_path / "out")
     assert [q.answers for q in read_folder(tmp_path / "out").examples] == [("1840",)]
+
+
+def test_bad_rows_of_cells_are_left_out_on_demand(tmp_path):
+    (tmp_path / "a.csv").write_text(f"question,answer,passage\nWhen?,1840\nWho?,,{BAY}\nWhere?,the river,{MILL}\n")
+    bad: list[str] = []
+    import_file(tmp_path / "a.csv", tmp_path / "out", bad=bad)
+    assert [q.query for q in read_folder(tmp_path / "out").examples] == ["Where?"]
+    assert [message.split(": ")[0] for message in bad] == [f"{tmp_path}/a.csv, line {n}" for n in (2, 3)]
+
+
+def test_a_title_that_cannot_be_seen_is_none(tmp_path):
+    (tmp_path / "a.jsonl").write_text(lines(OWN | {"title": "\u200b"}))
+    import_file(tmp_path / "a.jsonl", tmp_path / "out")
+    assert [passage.title for passage in read_folder(tmp_path / "out").corpus.values()] == [""]
+
+
+@pytest.mark.parametrize("name", ["Test.jsonl", "TEST-00000-of-00001.jsonl", "Validation/rows.jsonl"])
+def test_splits_named_in_capitals_are_no_part_of_train(tmp_path, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    for file in ("train.jsonl", name):
+        (tmp_path / file).write_text(lines(FLAT | {"context": f"{BAY} {file}"}))
+    with pytest.raises(InputError, match=f"{name}: would be taken for one of train, splits are known by small letters"):
+        hub_dataset(str(tmp_path))
+
+
+def test_a_hub_folder_needs_no_home(tmp_path):
+    (tmp_path / "train.jsonl").write_text(lines(*(FLAT | {"id": f"q{i}"} for i in range(20))))
+    code = f"from nbutils.data import hub_dataset; print(len(hub_dataset({str(tmp_path)!r}).examples))"
+    environment = {"HOME": "/proc/none", "HF_HOME": "/proc/none", "PYTHONPATH": str(paths.ROOT), "PATH": ""}
+    ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=300)
+    assert ran.stdout.strip() == "20", ran.stderr
 
 
 BAD_LINES = [

@@ -54,6 +54,7 @@ def jsonl(rows) -> str:
         ("qrels/train.jsonl.gz", jsonl(ROWS), "train"),
         ("qrels/train.parquet", ROWS, "train"),
         ("qrels/train-00000-of-00001.parquet", ROWS, "train"),
+        ("qrels/train-00000-of-00001-0a1b2c3d4e5f6789.parquet", ROWS, "train"),
         ("Qrels/train.tsv", TSV, "train"),
         ("QRELS/Train.TSV", TSV, "train"),
         ("qrels.tsv", TSV, "test"),
@@ -103,6 +104,15 @@ def test_one_split_in_two_forms(folder):
         ("qrels", TSV, "qrels: is no split's judgments"),
         ("validation.tsv", TSV, "validation.tsv: is no split's judgments"),
         ("my_qrels.tsv", TSV, "my_qrels.tsv: is no split's judgments"),
+        ("test.tsv.xz", b"\xfd7zXZ", "test.tsv.xz: is no split's judgments"),
+        ("dev.xlsx", b"PK", "dev.xlsx: is no split's judgments"),
+        ("qrels.zip", b"PK", "qrels.zip: is no split's judgments"),
+        ("relevance.tsv", TSV, "relevance.tsv: is no split's judgments"),
+        ("judgements/test.tsv", TSV, "judgements: is no split's judgments"),
+        ("qrels_2/test.tsv", TSV, "qrels_2: is no split's judgments"),
+        ("test/qrels.tsv", TSV, "test/qrels.tsv: is no split's judgments"),
+        ("labels.csv", TSV.replace("\t", ","), "labels.csv: is no split's judgments"),  # by its columns
+        ("pairs.jsonl", jsonl(ROWS), "pairs.jsonl: is no split's judgments"),
         ("qrels/test.tsv", "q0\td0\t1\n", "test.tsv, line 1: the first line must be query-id"),
         ("qrels/test.tsv", TSV.encode("utf-16"), "test.tsv: not UTF-8 (byte 1 is 0xff: UTF-16 text)"),
         ("test.jsonl", '{"question": "?"}\n', "test.jsonl, line 1: no judgment; it must have query-id, corpus-id"),
@@ -128,6 +138,10 @@ def test_other_files_are_left_alone(folder):
     put(folder, "qrels/.DS_Store", b"x")
     put(folder, "notes.txt", "x")
     put(folder, "LICENSE", "x")
+    put(folder, "train.py", "x")
+    put(folder, "words.csv", "word,count\nx,1\n")
+    put(folder, "queries.backup.jsonl", jsonl([{"_id": "x"}]))
+    put(folder, "raw/pages.jsonl", "x")
     assert len(read_folder(folder).examples) == 4
 
 
@@ -142,6 +156,14 @@ def test_corpus_and_queries_come_in_other_forms(folder, form):
     assert load_dataset(str(folder)) == before
     put(folder, "corpus.ndjson", "")
     with pytest.raises(InputError, match="is there as well; keep one of the two"):
+        load_dataset(str(folder))
+
+
+@pytest.mark.parametrize("other", ["corpus.tsv", "corpus.jsonl.bz2", "Corpus-00000-of-00002.parquet"])
+def test_a_corpus_that_cannot_be_read_is_named(folder, other):
+    (folder / "corpus.jsonl").unlink()
+    put(folder, other, "x")
+    with pytest.raises(InputError, match=f"{other}: is no form of corpus that is read; make it corpus.jsonl"):
         load_dataset(str(folder))
 
 
