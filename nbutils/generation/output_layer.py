@@ -3,6 +3,8 @@
 A row of logits is the vocabulary: 1 MiB in float32 for 262,144 words. Learning from it takes some nine copies.
 """
 
+import functools
+
 from nbutils.generation.compiled import call_compiled
 from nbutils.models import Generator
 
@@ -17,14 +19,61 @@ def label_logprobs(generator: Generator, hidden, labels):
     Few rows at once. Many go in blocks, of which only the hidden states are kept: the logits of a block are computed
     again when its gradients are. A block's values and gradients are those of its rows in the whole, but for rounding.
     """
-    import torch
-
     width = vocabulary_size(generator)
     if len(labels) * width <= most_logits():
         return _label_logprobs(generator, hidden, labels)
     n_rows = max(1, BLOCK_LOGITS // width)
-    blocks = zip(hidden.split(n_rows), labels.split(n_rows), strict=True)
-    return torch.cat([recomputed(_label_logprobs, generator, *block) for block in blocks])
+    weights = [weight for weight in generator.model.get_output_embeddings().parameters() if weight.requires_grad]
+    return _in_blocks().apply(functools.partial(_label_logprobs, generator), n_rows, labels, hidden, *weights)
+
+
+@functools.cache
+def _in_blocks():
+    """The autograd function of `label_logprobs`: of (compute, rows a block, labels, hidden, weights that learn).
+
+    torch.utils.checkpoint gives the same, but what it keeps of each block lies in memory between one block and the
+    next: none gets the place of the last, and the process grows as if all logits were kept.
+    """
+    import torch
+
+    class InBlocks(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, compute, n_rows, labels, hidden, *weights):
+            kind = hidden.device.type
+            precision = torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind)
+            ctx.compute, ctx.n_rows = compute, n_rows
+            # Not kept: the weights that autocast keeps here would have no gradients.
+            ctx.autocast = functools.partial(torch.autocast, kind, *precision, cache_enabled=False)
+            ctx.save_for_backward(labels, hidden, *weights)
+            logprobs = torch.empty(len(labels), device=hidden.device)
+            with ctx.autocast():
+                for into, *block in _blocks(n_rows, logprobs, hidden, labels):
+                    into.copy_(compute(*block))
+            return logprobs
+
+        @staticmethod
+        def backward(ctx, gradient):
+            labels, hidden, *weights = ctx.saved_tensors
+            of_hidden, of_weights = torch.empty_like(hidden), [torch.zeros_like(weight) for weight in weights]
+
+            def add(into, of_block, rows, chosen):
+                rows = rows.detach().requires_grad_()
+                with torch.enable_grad(), ctx.autocast():
+                    logprobs = ctx.compute(rows, chosen)
+                of_rows, *of_block = torch.autograd.grad(logprobs, [rows, *weights], of_block)
+                into.copy_(of_rows)
+                for total, part in zip(of_weights, of_block, strict=True):
+                    total += part
+
+            for block in _blocks(ctx.n_rows, of_hidden, gradient, hidden, labels):
+                add(*block)
+            return None, None, None, of_hidden, *of_weights
+
+    return InBlocks
+
+
+def _blocks(n_rows: int, *tensors):
+    return zip(*(tensor.split(n_rows) for tensor in tensors), strict=True)
 
 
 def most_logits() -> int:
@@ -32,14 +81,6 @@ def most_logits() -> int:
     import torch
 
     return MOST_LOGITS_WITH_GRADIENTS if torch.is_grad_enabled() else MOST_LOGITS
-
-
-def recomputed(function, *arguments):
-    """function(*arguments), which is called once more for its gradients instead of keeping what they need."""
-    import torch
-    from torch.utils.checkpoint import checkpoint
-
-    return checkpoint(function, *arguments, use_reentrant=False) if torch.is_grad_enabled() else function(*arguments)
 
 
 def _label_logprobs(generator: Generator, hidden, labels):

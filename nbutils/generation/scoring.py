@@ -10,7 +10,6 @@ from nbutils.generation.output_layer import (
     chosen_logprobs,
     label_logprobs,
     most_logits,
-    recomputed,
     vocabulary_size,
 )
 from nbutils.generation.turns import answer_tokens, prompt_tokens
@@ -92,6 +91,14 @@ def _seq2seq_logprobs(generator: Generator, prompt_ids: list[list[int]], answer_
     return torch.cat(
         [recomputed(_whole_seq2seq_logprobs, generator, prompt_ids[part], answer_ids[part]) for part in parts]
     )
+
+
+def recomputed(function, *arguments):
+    """function(*arguments), which is called once more for its gradients instead of keeping what they need."""
+    import torch
+    from torch.utils.checkpoint import checkpoint
+
+    return checkpoint(function, *arguments, use_reentrant=False) if torch.is_grad_enabled() else function(*arguments)
 
 
 def _whole_seq2seq_logprobs(generator: Generator, prompt_ids: list[list[int]], answer_ids: list[list[int]]):

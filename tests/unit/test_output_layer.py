@@ -152,24 +152,52 @@ def test_scores_are_made_in_blocks_too(generator, bound):
     torch.testing.assert_close(values, whole, rtol=1e-5, atol=1e-5)
 
 
-def test_a_block_that_is_forgotten_would_be_noticed(llama, bound, monkeypatch):
+@pytest.mark.parametrize("fault", ["first block alone", "gradients of the head of the last block alone", "order"])
+def test_wrong_gradients_of_blocks_would_be_noticed(llama, bound, monkeypatch, fault):
     import torch
 
     whole, expected, _ = values_and_gradients(llama, FULL)
     bound(llama, 20)
-    substitute(monkeypatch, output_layer_module, "recomputed", lambda function, *given: function(*given).detach())
-    batch = generation.tokenize_pairs(llama, PROMPTS, ANSWERS)
-    assert not generation.batch_logprobs(llama, *batch).requires_grad
-    detached = []
+    right = output_layer_module._blocks
 
-    def first_only(function, *given):
-        detached.append(function(*given))
-        return detached[-1] if len(detached) == 1 else detached[-1].detach()
+    def wrong(n_rows, *tensors):
+        found = list(right(n_rows, *tensors))
+        if len(tensors) == 3:  # forwards
+            return found
+        if fault == "order":
+            return [(block[0], *other[1:]) for block, other in zip(found, reversed(found), strict=True)]
+        if fault == "first block alone":
+            tensors[0].zero_()
+            return found[:1]
+        return [*found[:-1], (found[-1][0], 2 * found[-1][1], *found[-1][2:])]
 
-    substitute(monkeypatch, output_layer_module, "recomputed", first_only)
-    values, gradients, _ = values_and_gradients(llama, FULL)
-    torch.testing.assert_close(values, whole, rtol=1e-5, atol=1e-5)
-    assert any((gradients[name] - expected[name]).abs().max() > 1e-3 for name in expected)
+    substitute(monkeypatch, output_layer_module, "_blocks", wrong)
+    with contextlib.suppress(RuntimeError):  # blocks of other sizes
+        values, gradients, _ = values_and_gradients(llama, FULL)
+        torch.testing.assert_close(values, whole, rtol=1e-5, atol=1e-5)
+        assert any((gradients[name] - expected[name]).abs().max() > 1e-3 for name in expected)
+
+
+def test_weights_that_compute_in_bfloat16_learn_in_float32(checkpoint, bound):
+    """As a whole bfloat16 model does, under autocast: its copies of the head in bfloat16 are no dead end."""
+    import torch
+
+    llama = checkpoints.load_on_cpu(models.load_generator, checkpoint("llama"))
+    found = []
+    for most in (10**6, 20):
+        bound(llama, most)
+        learner, module = training.trainable_generator(llama, FULL, 0)
+        batch = generation.tokenize_pairs(learner, PROMPTS, ANSWERS)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            flat = generation.batch_logprobs(learner, *batch)
+        assert flat.dtype == torch.float32
+        flat.sum().backward()
+        found.append({name: parameter.grad for name, parameter in module.named_parameters()})
+    for name, gradient in found[0].items():
+        assert found[1][name].dtype == torch.float32
+        error = (found[1][name] - gradient).norm() / gradient.norm()
+        assert error < 0.02, name  # bfloat16 has 8 bits
+    assert (found[1]["lm_head.weight"] - found[0]["lm_head.weight"]).abs().max() > 0  # it was bfloat16
 
 
 def test_short_answers_take_the_whole_path_bit_for_bit(generator, bound, monkeypatch):
@@ -181,8 +209,8 @@ def test_short_answers_take_the_whole_path_bit_for_bit(generator, bound, monkeyp
     padded = len(PROMPTS) * max(map(len, batch[1]))
     bound(generator, padded if generator.seq2seq else n_tokens, block=1)  # at the bound, not above it
     calls = []
-    for module in (output_layer_module, scoring_module):
-        monkeypatch.setattr(module, "recomputed", lambda *given: calls.append(given))
+    monkeypatch.setattr(scoring_module, "recomputed", lambda *given: calls.append(given))
+    monkeypatch.setattr(output_layer_module, "_in_blocks", lambda: calls.append("blocks"))
     weights = [weight for weight in generator.model.parameters() if weight.requires_grad]
     ours = generation.batch_logprobs(generator, *batch)
     theirs = written_out(generator, *batch)
