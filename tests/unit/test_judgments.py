@@ -121,7 +121,11 @@ def test_one_split_in_two_forms(folder):
         ("qrels/test.jsonl", jsonl([ROWS[0] | {"corpus-id": "d9"}]), "test.jsonl, line 1: unknown passage 'd9'"),
         ("qrels/test.parquet", [ROWS[0] | {"query-id": "q9"}], "test.parquet, row 0: unknown query 'q9'"),
         ("qrels/test.parquet", b"PAR1 and no more", "test.parquet: is parquet and cannot be read"),
-        ("qrels/test.tsv", gzip.compress(TSV.encode())[:40], "test.tsv: is compressed by gzip and broken after byte"),
+        (
+            "qrels/test.tsv",
+            gzip.compress(TSV.encode(), mtime=0)[:40],
+            "test.tsv: is compressed by gzip and broken after byte",
+        ),
         ("qrels/test.csv", "query-id,corpus-id,score\nq0,d0\n", "test.csv, line 2: 2 columns, must be 3"),
     ],
 )
