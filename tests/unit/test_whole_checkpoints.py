@@ -354,5 +354,5 @@ def test_the_pilot_notes_what_the_encoder_cuts(tmp_path):
     corpus = {"short": Passage("Peru", "Lima."), "long": Passage("Peru", "Lima is the capital of Peru. " * 3)}
     encoder = models.load_encoder(checkpoints.minilm(tmp_path), max_length=12)
     (note,) = findings._note_beyond_limit(encoder, corpus)
-    assert note.startswith("1 of 2 passages have more than the 12 tokens that ")
+    assert note.startswith("1 of 2 passages (50%) have more than the 12 tokens that ")
     assert findings._note_beyond_limit(encoder, {"short": corpus["short"]}) == []
