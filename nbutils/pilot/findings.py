@@ -167,14 +167,9 @@ def _fit_layers(settings: TrainingSettings, n_layers: int) -> TrainingSettings:
 
 def _note_beyond_limit(encoder: Encoder, corpus: Mapping[str, Passage]) -> list[str]:
     """A note on passages that are longer than what the encoder reads, if there are any."""
-    n = models.n_truncated(encoder, [retrieval.encoder_text(encoder, passage) for passage in corpus.values()])
-    if not n:
-        return []
-    return [
-        f"{n:,} of {len(corpus):,} passages ({n / len(corpus):.0%}) have more than the {encoder.max_length} tokens "
-        f"that {encoder.name} reads: the rest is not searched, split them into shorter passages or name an encoder "
-        "that reads more."
-    ]
+    n = retrieval.n_cut(encoder, corpus)
+    advice = "Split them into shorter passages, or name an encoder that reads more."
+    return [f"{retrieval.cut_sentence(encoder, n, len(corpus))} {advice}"] if n else []
 
 
 def _query_flops(items: Sequence[Example], answers: Mapping[str, Answers], shared: SharedModels) -> dict:

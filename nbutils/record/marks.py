@@ -6,8 +6,8 @@ A mark is an HTML comment, which JupyterLab does not show. In the text of a Mark
     <!--=08.external_knowledge-->+0.26 [0.16, 0.35]<!--/--> more than the fine-tuned model.
     <!--=verdicts-->...<!--/-->
 
-what stands between the two comments is replaced: by the value of a metric, a share in whole percent; by the effect of a
-claim with its interval; by the list of the primary claims.
+what stands between the two comments is replaced: by the value of a metric, a share in whole percent, or written as a
+format says, `<!--=loss|.2f-->`; by the effect of a claim with its interval; by the table of the primary claims.
 """
 
 import re
@@ -36,14 +36,25 @@ def fill(text: str, record: Mapping[str, Any], known: Mapping[str, Mapping[str, 
 def _value(name: str, record: Mapping[str, Any], known: Mapping[str, Mapping[str, Any]]) -> str:
     if name == VERDICTS:
         return _verdicts(record, known)
-    if name in record["metrics"]:
-        value = record["metrics"][name]["value"]
-        return percent(value) if 0 <= value <= 1 else f"{value:.3g}"
+    metric, _, form = name.partition("|")
+    if metric in record["metrics"]:
+        return _number(name, record["metrics"][metric]["value"], form)
     if name in record["claims"]:
         return interval_text(adjusted(record["claims"][name]), sign_of(known[name]))
     if record["skipped"]:
         return "-"
     raise InputError(f"the mark {name!r} names neither a metric nor a claim of the record")
+
+
+def _number(name: str, value: float, form: str) -> str:
+    if not form:
+        if not 0 <= value <= 1:
+            raise InputError(f"the mark {name!r} is {value:g}, no share: say how it is written, as in {name}|.2f")
+        return percent(value)
+    try:
+        return format(value, form)
+    except ValueError as error:
+        raise InputError(f"the mark {name!r}: {form!r} is no format of a number, such as .2f") from error
 
 
 def _verdicts(record: Mapping[str, Any], known: Mapping[str, Mapping[str, Any]]) -> str:

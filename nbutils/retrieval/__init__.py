@@ -4,5 +4,5 @@ from nbutils.retrieval.bm25 import NOTHING, BM25Index, build_bm25, found, shortf
 from nbutils.retrieval.checks import require_width
 from nbutils.retrieval.dense import DenseIndex, add_passages, build_dense, encoder_text, passage_text
 from nbutils.retrieval.faiss_index import EXACT, index_bytes
-from nbutils.retrieval.limits import cut_note, filling
+from nbutils.retrieval.limits import cut_note, cut_sentence, filling, n_cut
 from nbutils.retrieval.retriever import DenseRetriever, Retriever, search

@@ -1,6 +1,6 @@
 """Passages and the length limit of an encoder: how many are cut, and how full one makes it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from nbutils.data import Passage
@@ -8,10 +8,19 @@ from nbutils.models import Encoder, Reading, n_truncated
 from nbutils.retrieval.dense import encoder_text
 
 
-def cut_note(encoder: Encoder | Reading, corpus: dict[str, Passage]) -> str:
-    """A sentence on how many passages, each with its title, are longer than what the encoder reads of a text."""
-    n = n_truncated(encoder, [encoder_text(encoder, passage) for passage in corpus.values()])
-    share = f"{n:,} of {len(corpus):,} passages ({n / len(corpus):.0%})"
+def n_cut(encoder: Encoder | Reading, corpus: Mapping[str, Passage]) -> int:
+    """How many passages, each with its title, are longer than what the encoder reads of a text."""
+    return n_truncated(encoder, [encoder_text(encoder, passage) for passage in corpus.values()])
+
+
+def cut_note(encoder: Encoder | Reading, corpus: Mapping[str, Passage]) -> str:
+    """A sentence on how many passages are cut, or that none is."""
+    return cut_sentence(encoder, n_cut(encoder, corpus), len(corpus))
+
+
+def cut_sentence(encoder: Encoder | Reading, n: int, n_passages: int) -> str:
+    """The same, of passages that were counted by `n_cut`."""
+    share = f"{n:,} of {n_passages:,} passages ({n / n_passages:.0%})"
     rest = ", the rest is not searched" if n else ""
     return f"{share} have more than the {encoder.max_length} tokens that {encoder.name} reads{rest}."
 

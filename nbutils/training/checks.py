@@ -60,11 +60,19 @@ def require_answers(answers: Sequence[str], kind: str = "answer") -> None:
 def require_marginal(examples: list[Example], marginalization: str, temperature: float) -> None:
     if not examples:
         raise InputError("nothing to train on: the list of examples is empty")
+    require_marginalization(marginalization)
+    require_temperature(temperature)
+    require_answers([example.answers[0] for example in examples])
+
+
+def require_marginalization(marginalization: str) -> None:
     if marginalization not in MARGINALIZATIONS:
         raise InputError(f"marginalization {marginalization!r} is unknown: use one of {', '.join(MARGINALIZATIONS)}")
-    if not temperature > 0:
-        raise InputError(f"temperature = {temperature}: give a number above 0")
-    require_answers([example.answers[0] for example in examples])
+
+
+def require_temperature(value: float, name: str = "temperature") -> None:
+    if not value > 0:
+        raise InputError(f"{name} = {value}: give a number above 0")
 
 
 def require_index(encoder: Encoder | None, index: DenseIndex | None, corpus: dict[str, Passage], n_docs: int) -> None:

@@ -10,7 +10,7 @@ from nbutils.data import Passage
 from nbutils.errors import InputError
 from nbutils.models import Encoder, query_texts
 from nbutils.retrieval import DenseIndex
-from nbutils.training.checks import require_index
+from nbutils.training.checks import require_index, require_temperature
 from nbutils.training.embedding import embed_texts
 from nbutils.training.loop import Learners
 from nbutils.training.pool import learn, require_candidates
@@ -45,8 +45,7 @@ def train_contrastive(
     negatives = np.asarray(negatives)
     if negatives.ndim != 2 or len(negatives) != len(queries):
         raise InputError(f"negatives {negatives.shape} of {len(queries)} queries: give (N, M), a row for each")
-    if not temperature > 0:
-        raise InputError(f"temperature = {temperature}: give a number above 0")
+    require_temperature(temperature)
     positives = np.array([[row[0]] for row in gold_passages])
     positions = require_candidates(index, queries, np.concatenate([positives, negatives], axis=1))
     gold = _gold_positions(index, corpus, gold_passages)

@@ -9,7 +9,7 @@ from nbutils.data import Passage
 from nbutils.errors import InputError
 from nbutils.models import Encoder
 from nbutils.retrieval import DenseIndex
-from nbutils.training.checks import require_index
+from nbutils.training.checks import require_index, require_temperature
 from nbutils.training.pool import PoolObjective, learn, require_candidates, require_logprobs
 from nbutils.training.settings import TrainingSettings
 from nbutils.training.system import System
@@ -50,9 +50,8 @@ def train_lsr(
     lm_logprobs = require_logprobs(lm_logprobs)
     if lm_logprobs.shape != positions.shape:
         raise InputError(f"scores {lm_logprobs.shape} of candidates {positions.shape}: give one to each")
-    for name, value in {"temperature": temperature, "lsr_temperature": lsr_temperature}.items():
-        if not value > 0:
-            raise InputError(f"{name} = {value}: give a number above 0")
+    require_temperature(temperature)
+    require_temperature(lsr_temperature, "lsr_temperature")
     objective = PoolObjective(
         LsrLoss(lm_logprobs, temperature, lsr_temperature, direction, reduction), queries, positions, index, corpus
     )

@@ -44,7 +44,7 @@ def add_rag_gradients(loss: RagLoss, learners: Learners, rows: list[int], ids: n
                 learners.generator, [prompts[i] for i in members], [answers[i] for i in members]
             )
         log_prior = rag.doc_logprobs(leaf[members], loss.temperature)  # (B, K)
-        share = -_marginal_logprobs(loss.marginalization, log_prior, token_logprobs, mask).sum() / len(rows)
+        share = -marginal_logprobs(loss.marginalization, log_prior, token_logprobs, mask).sum() / len(rows)
         share.backward()
         with torch.no_grad():
             answer_logprobs = token_logprobs.masked_fill(~mask[:, None], 0).sum(-1)  # (B, K) log p(y|x,z)
@@ -70,7 +70,7 @@ def _padded_lengths(generator: Generator, prompts: list[list[str]], answers: lis
     return [len(row) * max(prompt, 2 * answer) for row, prompt, answer in pairs]
 
 
-def _marginal_logprobs(marginalization: str, log_prior, token_logprobs, mask):
+def marginal_logprobs(marginalization: str, log_prior, token_logprobs, mask):
     """log p(y|x), (B,)."""
     if marginalization == "sequence":
         return rag.rag_sequence_logprob(log_prior, token_logprobs, mask)

@@ -9,9 +9,10 @@ from nbutils.data import Passage
 from nbutils.errors import InputError
 from nbutils.models import Encoder
 from nbutils.retrieval import DenseIndex
-from nbutils.training.checks import require_index
+from nbutils.training.checks import require_index, require_marginalization, require_temperature
 from nbutils.training.pool import PoolObjective, learn, require_candidates, require_logprobs
-from nbutils.training.settings import MARGINALIZATIONS, TrainingSettings
+from nbutils.training.rag_loss import marginal_logprobs
+from nbutils.training.settings import TrainingSettings
 from nbutils.training.system import System
 
 
@@ -57,10 +58,8 @@ def train_rag_retriever(
         )
     if not 2 <= n_docs <= positions.shape[1]:
         raise InputError(f"n_docs = {n_docs}: give 2 to {positions.shape[1]}, the candidates of a query")
-    if marginalization not in MARGINALIZATIONS:
-        raise InputError(f"marginalization {marginalization!r} is unknown: use one of {', '.join(MARGINALIZATIONS)}")
-    if not temperature > 0:
-        raise InputError(f"temperature = {temperature}: give a number above 0")
+    require_marginalization(marginalization)
+    require_temperature(temperature)
     loss = MarginalLoss(token_logprobs, mask, n_docs, marginalization, temperature)
     objective = PoolObjective(loss, queries, positions, index, corpus)
     content = [f"{n_docs} {marginalization} {temperature!r}", str(token_logprobs.tolist()), str(mask.tolist())]
@@ -85,10 +84,7 @@ class MarginalLoss:
         kept = torch.tensor(self.token_logprobs[rows], dtype=log_prior.dtype, device=log_prior.device)
         token_logprobs = kept.gather(1, best[..., None].expand(*best.shape, kept.shape[-1]))  # (B, K, T)
         mask = torch.tensor(self.mask[rows], device=log_prior.device)
-        if self.marginalization == "sequence":
-            logprobs = rag.rag_sequence_logprob(log_prior, token_logprobs, mask)
-        else:
-            logprobs = rag.rag_token_logprobs(log_prior, token_logprobs, mask).sum(-1)
+        logprobs = marginal_logprobs(self.marginalization, log_prior, token_logprobs, mask)
         with torch.no_grad():
             answer_logprobs = token_logprobs.masked_fill(~mask[:, None], 0).sum(-1)
             posterior = (log_prior + answer_logprobs).softmax(-1)

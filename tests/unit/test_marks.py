@@ -31,7 +31,10 @@ def filled(name, record=RECORD):
 
 def test_a_number_is_the_record_s():
     assert filled("exact_match/RAG") == "Before <!--=exact_match/RAG-->53 %<!--/--> and after."
-    assert "-->2.35<!--" in filled("bits per token")
+    assert "-->2.35<!--" in filled("bits per token|.2f") and "-->0.525<!--" in filled("exact_match/RAG|.3f")
+    for name, message in {"bits per token": "is 2.345, no share", "bits per token|2q": "'2q' is no format"}.items():
+        with pytest.raises(InputError, match=message):
+            filled(name)
     assert "-->+0.26 [0.16, 0.36]<!--" in filled("08.retrieval")  # the interval that the verdict rests on
     assert marks.fill("No mark, 53 %.", RECORD, CLAIMS) == "No mark, 53 %."
 
@@ -72,10 +75,10 @@ def test_a_run_fills_its_notebook_from_its_own_record(new, tmp_path):
     one.claim("00.dense_over_bm25")
     one.save()
     v4 = nbformat.v4
-    cells = [v4.new_markdown_cell("Loss <!--=loss-->9<!--/-->."), v4.new_code_cell("'<!--=loss-->9<!--/-->'")]
+    cells = [v4.new_markdown_cell("Loss <!--=loss|.1f-->9<!--/-->."), v4.new_code_cell("'<!--=loss-->9<!--/-->'")]
     notebook = v4.new_notebook(cells=[*cells, v4.new_markdown_cell("None.")])
     fill_marks(notebook, tmp_path / "scratch", "tiny")
-    assert [cell.source for cell in notebook.cells] == ["Loss <!--=loss-->1.5<!--/-->.", cells[1].source, "None."]
+    assert [cell.source for cell in notebook.cells] == ["Loss <!--=loss|.1f-->1.5<!--/-->.", cells[1].source, "None."]
     cells[0].source = "<!--=los-->9<!--/-->"
     with pytest.raises(NotebookFailed, match="00_start_here: the mark 'los' names neither"):
         fill_marks(v4.new_notebook(cells=cells), tmp_path / "scratch", "tiny")
