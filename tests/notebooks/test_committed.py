@@ -100,7 +100,8 @@ def test_numbers_between_marks_are_the_record_s(path):
     known = claim_files.load_claims(claim_files.claims_path(path.stem))
     cells = nbformat.read(path, as_version=4).cells
     assert wrong_marks(cells, content, known) == []
-    typed = nbformat.v4.new_markdown_cell(f"<!--={next(iter(content['metrics']))}|.3f-->101 %<!--/-->")  # a planted fault
+    name = next(iter(content["metrics"]))
+    typed = nbformat.v4.new_markdown_cell(f"<!--={name}|.3f-->101 %<!--/-->")  # a planted fault
     assert wrong_marks([*cells, typed], content, known) == [typed.source]
 
 
