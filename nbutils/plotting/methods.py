@@ -60,6 +60,7 @@ LOOKS = {
     "base": Look(ORANGE, "^"),
     "IT": Look(ORANGE, "v", variant=True),
     "R-ft": Look(BLACK, "*", variant=True),
+    "supervised": Look(GREEN, "P"),
     "RA-IT": Look(BLUE, "p", variant=True),
     "RA-DIT": Look(VERMILION, ">"),
     "concatenation": Look(PURPLE, "8", variant=True),

@@ -5,6 +5,7 @@ Each check takes a notebook and returns what is wrong with it; the second half s
 
 import ast
 import copy
+import itertools
 import re
 import statistics
 from pathlib import Path
@@ -85,16 +86,17 @@ def check_tags(notebook) -> list[str]:
 def check_order(notebook) -> list[str]:
     """title, parameters, setup; then blocks data, formula, method, run, figure, claim; takeaways; one try-it.
 
-    A block of which no claim is made ends in its figures; the last one ends in a claim. Behind it there may be all
-    verdicts once more: a claim cell and a figure, or the figure alone.
+    More blocks may follow under the heading Appendix. A block of which no claim is made ends in its figures; the last
+    one ends in a claim. Behind it there may be all verdicts once more: a claim cell and a figure, or the figure alone.
     """
     tags = [tag_of(cell) for cell in notebook.cells if tag_of(cell)]
     problems = [f"{tags.count(tag)} cells are tagged {tag}, not 1" for tag in ONCE if tags.count(tag) != 1]
     main = [tag for tag in tags if tag != "try-it"]
     if main[:3] != ["title", "parameters", "setup"]:
         problems.append(f"begins with {main[:3]}, not title, parameters, setup")
-    if main[-1:] != ["takeaways"]:
-        problems.append("does not end with takeaways")
+    behind = [cell for cell in itertools.dropwhile(lambda cell: tag_of(cell) != "takeaways", notebook.cells)][1:]
+    if "takeaways" not in main or (behind and not behind[0].source.startswith("# Appendix")):
+        problems.append("does not end with takeaways, or with an appendix below them")
     ranked = [tag for tag in main if tag in RANKS]
     if ranked[-2:] == ["claim", "figure"]:
         ranked = ranked[:-2] if ranked[-3:-2] == ["claim"] else ranked[:-1]
@@ -398,6 +400,7 @@ def test_a_good_notebook_passes(check):
     assert check(build(without)) == []
     verdicts, forest = ("code", "claim", "print(seed)", [TEXT]), ("code", "figure", "plotting", [IMAGE])
     assert check(build([*GOOD[:14], forest, *GOOD[14:]])) == []
+    assert check(build([*GOOD, ("markdown", "", "# Appendix", []), *GOOD[10:14]])) == []
     assert check(build([*GOOD[:14], verdicts, forest, *GOOD[14:]])) == []
 
 
@@ -412,6 +415,7 @@ def test_a_good_notebook_passes(check):
         (check_tags, retag("caption", ["run"]), "is of type markdown"),
         (check_order, drop("try-it"), "0 cells are tagged try-it"),
         (check_order, drop("takeaways"), "does not end with takeaways"),
+        (check_order, move("takeaways", 6), "or with an appendix below them"),
         (check_order, retag("formula", ["title"]), "2 cells are tagged title"),
         (check_order, move("setup", 0), "begins with ['setup', 'title', 'parameters']"),
         (check_order, drop("data"), "the first block does not begin with data"),
