@@ -14,6 +14,7 @@ class RaDit:
     """The sizes of 03_ra_dit. Raises InputError for more questions of a retriever than the pool has."""
 
     sources: Sources  # the question encoder is trained, the passage encoder in one ablation only
+    human_dataset: str | None  # people's questions, the second domain; None: left out
     n_train: int | None  # questions that both trainings draw from; None = all
     n_questions: int | None  # test questions that are answered; None = all
     n_several: int  # of these, answered from several passages and with solved examples
@@ -41,6 +42,7 @@ class RaDit:
 
 _TINY = RaDit(
     sources=EMBEDDED,
+    human_dataset="squadshifts-wiki",
     n_train=None,
     n_questions=160,
     n_several=64,
@@ -96,6 +98,7 @@ PRESETS = {
     "smoke": replace(
         _TINY,
         sources=replace(_TINY.sources, n_countries=12),
+        human_dataset=None,
         n_questions=6,
         n_several=3,
         n_retrieval=12,
