@@ -14,10 +14,14 @@ else
   EXTRAS := cpu,dev
 endif
 
-.PHONY: figures test lint benchmarks lab clean
+.PHONY: figures schematics test lint benchmarks lab clean
 
 figures: .venv/installed
 	$(BIN)/python -m nbutils run $(NB) --scale $(SCALE) --jobs $(JOBS)
+
+# The schematics of the notebooks' first cells, as SVG: the same bytes each time.
+schematics: .venv/installed
+	$(BIN)/python figures/schematics/draw.py
 
 # Style, unsafe calls and dead code by ruff; who may import whom by import-linter. The rules are in pyproject.toml.
 lint: .venv/installed

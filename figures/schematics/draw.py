@@ -1,0 +1,283 @@
+"""Draws the schematics of the notebooks: `python figures/schematics/draw.py` (or `make schematics`) writes them again.
+
+Each is one SVG beside this file, 800 pixels wide, on opaque white. Equal code gives equal bytes: no date, no version,
+no random name. Text stays text, and has a title and a description for those who do not see the picture.
+Places are in pixels, from the upper left corner. Matplotlib draws boxes and arrows, nothing is laid out by itself.
+"""
+
+import html
+import io
+import itertools
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nbutils.files import write_text
+from nbutils.plotting import STYLE
+from nbutils.plotting.methods import BLACK, BLUE, GRAY, GREEN, LOOKS
+
+WIDTH = 800  # pixels, of which CSS has 96 an inch
+TEXT, SMALL = 9.5, 9  # points
+LINE = 16  # pixels from one line to the next
+OTHER_FONTS = "Verdana, sans-serif"  # for readers without DejaVu: letters of about the same width
+GRADIENT = GREEN  # no part and no method in these pictures has this color
+# What learns differs from what is frozen by its border too, not by color alone.
+LOOK_OF_BOX = {
+    "learns": {"facecolor": "#d9eaf5", "edgecolor": BLUE, "linewidth": 1.8},
+    "frozen": {"facecolor": "#ececec", "edgecolor": GRAY, "linewidth": 0.7},
+    "data": {"facecolor": "white", "edgecolor": BLACK, "linewidth": 0.8},
+    "panel": {"facecolor": "none", "edgecolor": "#bbbbbb", "linewidth": 0.8},
+}
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle in pixels, and the middles of its sides, where arrows start and end."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    @property
+    def x(self) -> float:
+        return (self.left + self.right) / 2
+
+    @property
+    def y(self) -> float:
+        return (self.top + self.bottom) / 2
+
+
+def sheet(height: int) -> Any:
+    """An empty axis, WIDTH by `height` pixels, whose coordinates are pixels and grow to the right and downwards."""
+    from matplotlib.figure import Figure
+
+    fig = Figure(figsize=(WIDTH / 96, height / 96), layout="none")
+    ax = fig.add_axes((0, 0, 1, 1), xlim=(0, WIDTH), ylim=(height, 0))
+    ax.axis("off")
+    return ax
+
+
+def write(ax: Any, x: float, y: float, text: str, **look: Any) -> None:
+    """Lines of text around (x, y). Each sits on its baseline: its place does not hang on the height of its letters."""
+    lines = text.split("\n")
+    for i, line in enumerate(lines):
+        bold = line.startswith("*")
+        baseline = y + 4.5 + (i - (len(lines) - 1) / 2) * LINE
+        style = {"fontsize": TEXT, "ha": "center", "va": "baseline", **look}
+        ax.text(x, baseline, line.removeprefix("*"), fontweight="bold" if bold else "normal", **style)
+
+
+def box(ax: Any, place: tuple[float, float, float, float], kind: str, text: str = "", **look: Any) -> Box:
+    """Draw a box at (left, top, right, bottom), with text in its middle; a line that starts with * is bold."""
+    from matplotlib.patches import FancyBboxPatch
+
+    one = Box(*place)
+    corner = "round,pad=0,rounding_size=5" if kind in ("learns", "frozen", "panel") else "square,pad=0"
+    size = (one.right - one.left, one.bottom - one.top)
+    ax.add_patch(FancyBboxPatch((one.left, one.top), *size, boxstyle=corner, **LOOK_OF_BOX[kind]))
+    if text:
+        write(ax, one.x, one.y, text, **look)
+    return one
+
+
+def arrow(ax: Any, *points: tuple[float, float], gradient: bool = False) -> None:
+    """A line through the points with a head at the last; of a gradient it is dashed and in its own color."""
+    color = GRADIENT if gradient else BLACK
+    (x, y), (before_x, before_y) = points[-1], points[-2]
+    length = abs(x - before_x) + abs(y - before_y)  # the last piece is horizontal or vertical
+    along_x, along_y = (x - before_x) / length, (y - before_y) / length
+    neck = (x - 8 * along_x, y - 8 * along_y)
+    style = {"linestyle": (0, (4, 2)), "linewidth": 1.5} if gradient else {"linewidth": 1.1}
+    ax.plot(*zip(*points[:-1], neck, strict=True), color=color, solid_joinstyle="round", **style)
+    side_x, side_y = 3.6 * along_y, 3.6 * along_x
+    head = [(x, y), (neck[0] + side_x, neck[1] + side_y), (neck[0] - side_x, neck[1] - side_y)]
+    ax.fill(*zip(*head, strict=True), color=color, linewidth=0)
+
+
+def bars(ax: Any, left: float, top: float, lengths: tuple[float, ...], step: float = 12) -> None:
+    """Horizontal bars, one below the other: a distribution over passages."""
+    for i, length in enumerate(lengths):
+        ax.barh(top + i * step, length, height=7, left=left, color="#888888", linewidth=0)
+
+
+def legend(ax: Any, y: float) -> None:
+    """What borders, fills and dashes mean, in one row at height y."""
+    for x, kind in ((222, "learns"), (332, "frozen")):
+        box(ax, (x, y - 7, x + 26, y + 7), kind)
+        write(ax, x + 34, y, kind, ha="left")
+    arrow(ax, (442, y), (478, y), gradient=True)
+    write(ax, 486, y, "gradient of the loss", ha="left")
+
+
+def draw_rag() -> Any:
+    """Lewis et al. 2020: the gradient reaches generator and question encoder, and the index stays as it is."""
+    ax, middle = sheet(380), 150
+    question = box(ax, (12, 128, 88, 172), "data", "question\n$x$")
+    encoder = box(ax, (110, 118, 194, 182), "learns", "*question\n*encoder")
+    index = box(ax, (236, 112, 340, 188), "frozen", "*index\nsearch by\n$d(z)^{\\top}q(x)$")
+    passages = box(ax, (362, 84, 464, 216), "data")
+    generator = box(ax, (492, 118, 584, 182), "learns", "*generator\nreads\neach pair")
+    marginal = box(ax, (640, 112, 788, 188), "data")
+    loss = box(ax, (640, 20, 788, 58), "data", "loss  $-\\log\\, p(y|x)$")
+    answer = box(ax, (690, 244, 788, 282), "data", "answer $y$")
+    corpus = box(ax, (110, 258, 194, 302), "data", "all\npassages")
+    passage_encoder = box(ax, (236, 254, 340, 306), "frozen", "*passage\n*encoder")
+
+    for y, text in ((127, "*marginalize"), (146, "$p(y|x) =$"), (165, "$\\sum_z\\, p(z|x)\\, p(y|x,z)$")):
+        write(ax, marginal.x, y, text)  # the sum is taller than a line
+    write(ax, passages.x, 104, "$K$ passages")
+    for y, name, length in ((132, "1", 42), (154, "2", 20), (188, "K", 7)):
+        write(ax, passages.left + 28, y, f"$x, z_{name}$")
+        bars(ax, passages.left + 52, y, (length,))
+    write(ax, passages.left + 28, 171, "⋮")
+
+    arrow(ax, (question.right, middle), (encoder.left, middle))
+    arrow(ax, (encoder.right, middle), (index.left, middle))
+    write(ax, (encoder.right + index.left) / 2, middle - 14, "$q(x)$")
+    arrow(ax, (index.right, middle), (passages.left, middle))
+    arrow(ax, (passages.right, middle), (generator.left, middle))
+    arrow(ax, (generator.right, middle), (marginal.left, middle))
+    write(ax, (generator.right + marginal.left) / 2, middle - 14, "$p(y|x,z)$", fontsize=SMALL)
+    arrow(ax, (corpus.right, passage_encoder.y), (passage_encoder.left, passage_encoder.y))
+    arrow(ax, (index.x, passage_encoder.top), (index.x, index.bottom))
+    write(ax, index.x + 8, 230, "$d(z)$,\ncomputed once", ha="left")
+    arrow(ax, (question.x, question.bottom), (question.x, 332), (408, 332), (408, passages.bottom))
+    write(ax, question.x + 10, 250, "$x$")
+    arrow(ax, (438, passages.bottom), (438, 240), (662, 240), (662, marginal.bottom))
+    write(ax, 550, 254, "$p(z|x)$")
+    arrow(ax, (739, marginal.bottom), (739, answer.top))
+    arrow(ax, (loss.x, marginal.top), (loss.x, loss.bottom))
+    arrow(ax, (loss.left, loss.y), (generator.x, loss.y), (generator.x, generator.top), gradient=True)
+    arrow(ax, (generator.x, loss.y), (encoder.x, loss.y), (encoder.x, encoder.top), gradient=True)
+    legend(ax, 362)
+    return ax.figure
+
+
+def prompts(ax: Any, edges: tuple[float, ...], parts: tuple[str, ...]) -> None:
+    """One prompt of several parts between the given edges, and the edges of more prompts behind it: one a passage."""
+    for shift in (6, 3, 0):
+        box(ax, (edges[0] + shift, 72 - shift, edges[-1] + shift, 108 - shift), "data")
+    for left, right, part in zip(edges, edges[1:], parts, strict=False):
+        box(ax, (left, 72, right, 108), "data", part)
+
+
+def draw_ra_it(ax: Any) -> Box:
+    """The left half of RA-DIT; the language model's box, from which an arrow leads to the right half."""
+    box(ax, (10, 10, 392, 352), "panel")
+    write(ax, 201, 28, "*RA-IT", color=LOOKS["RA-IT"].color)
+    write(ax, 201, 46, "the language model learns to use retrieved passages", fontsize=SMALL)
+    prompts(ax, (46, 130, 272, 356), ("instruction", "retrieved passage $c$", "question $x$"))
+    model = box(ax, (121, 142, 281, 194), "learns", "*language model\n(LoRA)")
+    answer = box(ax, (121, 228, 281, 280), "data", "answer $y$")
+    loss = box(ax, (121, 308, 281, 340), "data", "loss  $-\\log\\, p_{LM}(y|c,x)$")
+    arrow(ax, (model.x, 108), (model.x, model.top))
+    arrow(ax, (model.x, model.bottom), (answer.x, answer.top))
+    arrow(ax, (answer.x, answer.bottom), (loss.x, loss.top))
+    arrow(ax, (loss.left, loss.y), (66, loss.y), (66, model.y), (model.left, model.y), gradient=True)
+    return model
+
+
+def draw_r_ft(ax: Any) -> Box:
+    """The right half of RA-DIT; the box of the tuned language model."""
+    box(ax, (408, 10, 790, 352), "panel")
+    write(ax, 599, 28, "*R-ft", color=LOOKS["R-ft"].color)
+    write(ax, 599, 46, "the question encoder learns which passages help", fontsize=SMALL)
+    prompts(ax, (414, 501, 578, 648), ("candidate $c$", "question $x$", "answer $y$"))
+    question = box(ax, (667, 72, 751, 108), "data", "question $x$")
+    model = box(ax, (460, 142, 610, 194), "frozen", "*tuned\n*language model")
+    encoder = box(ax, (667, 142, 751, 194), "learns", "*question\n*encoder")
+    wanted = box(ax, (448, 228, 622, 280), "data")
+    found = box(ax, (646, 228, 772, 280), "data")
+    for distribution, name, lengths in (
+        (wanted, "$p_{LSR}(c|x,y)$", (10, 48, 6)),
+        (found, "$p_R(c|x)$", (34, 16, 14)),
+    ):
+        write(ax, distribution.left + 10, distribution.y, name, ha="left")
+        bars(ax, distribution.right - 54, distribution.y - 12, lengths)
+    loss = box(ax, (500, 308, 740, 340), "data", "loss  KL$(p_R\\,\\|\\,p_{LSR})$")
+    arrow(ax, (model.x, 108), (model.x, model.top))
+    arrow(ax, (model.x, model.bottom), (model.x, wanted.top))
+    write(ax, model.x - 8, 211, "$p_{LM}(y|c,x)$", ha="right")
+    write(ax, model.x + 8, 211, "softmax over $c$", ha="left", fontsize=SMALL)
+    write(ax, encoder.x + 8, 211, "$q(x)$", ha="left")
+    arrow(ax, (model.x, wanted.bottom), (model.x, loss.top))
+    arrow(ax, (question.x, question.bottom), (question.x, encoder.top))
+    arrow(ax, (encoder.x, encoder.bottom), (encoder.x, found.top))
+    arrow(ax, (encoder.x, found.bottom), (encoder.x, loss.top))
+    arrow(ax, (loss.right, loss.y), (781, loss.y), (781, encoder.y), (encoder.right, encoder.y), gradient=True)
+    return model
+
+
+def draw_ra_dit() -> Any:
+    """Lin et al. 2023: two trainings, each of one part, and both parts together at test time."""
+    ax = sheet(500)
+    learner, judge = draw_ra_it(ax), draw_r_ft(ax)
+    arrow(ax, (learner.right, learner.y), (judge.left, learner.y))
+    write(ax, 345, learner.y - 10, "then frozen", fontsize=SMALL)
+
+    box(ax, (10, 368, 790, 464), "panel")
+    write(ax, 60, 407, "*RA-DIT", color=LOOKS["RA-DIT"].color)
+    write(ax, 60, 425, "at test time", fontsize=SMALL)
+    row = (
+        box(ax, (112, 392, 184, 440), "data", "question\n$x$"),
+        box(ax, (206, 384, 306, 448), "frozen", "*question\n*encoder\nof R-ft"),
+        box(ax, (328, 392, 410, 440), "data", "$K$ passages\n$p_R(c|x)$"),
+        box(ax, (432, 384, 536, 448), "frozen", "*language\n*model\nof RA-IT"),
+        box(ax, (558, 392, 702, 440), "data", "$\\sum_c\\, p_R(c|x)\\, p_{LM}(y|c,x)$", fontsize=SMALL),
+        box(ax, (724, 392, 780, 440), "data", "answer\n$y$"),
+    )
+    for one, following in itertools.pairwise(row):
+        arrow(ax, (one.right, one.y), (following.left, one.y))
+    legend(ax, 482)
+    return ax.figure
+
+
+# File, the function that draws it, title, and what it shows in words.
+SCHEMATICS = {
+    "rag.svg": (
+        draw_rag,
+        "RAG (Lewis et al. 2020)",
+        "A question x goes through the question encoder, which learns, to a vector q(x). It is compared with an index "
+        "of passage vectors d(z), which the frozen passage encoder has computed once. The search returns K passages, "
+        "each with a probability p(z|x). The generator, which learns, reads x with each passage and gives p(y|x,z). "
+        "The sum of p(z|x) p(y|x,z) over the passages is p(y|x). From it come the answer y and the loss. The gradient "
+        "of the loss flows back into the generator and the question encoder, not into the passage encoder.",
+    ),
+    "ra_dit.svg": (
+        draw_ra_dit,
+        "RA-DIT (Lin et al. 2023)",
+        "Left, RA-IT: a language model with LoRA learns to answer from an instruction, a retrieved passage and the "
+        "question. Right, R-ft: the tuned language model, now frozen, reads each candidate passage c; the probability "
+        "p_LM(y|c,x) that it gives to the correct answer is normalized over the candidates to p_LSR. The question "
+        "encoder, which learns, gives p_R(c|x). The loss is KL(p_R || p_LSR), and its gradient flows into the question "
+        "encoder only. Below, at test time: the question encoder retrieves K passages, the language model answers from "
+        "each, and the answers are weighed by p_R(c|x).",
+    ),
+}
+
+
+def svg(name: str) -> str:
+    """The text of a schematic, one of SCHEMATICS, in SVG."""
+    import matplotlib as mpl
+
+    draw, title, description = SCHEMATICS[name]
+    written = io.StringIO()
+    with mpl.rc_context():
+        mpl.rcdefaults()  # not what a reader's own matplotlibrc says
+        mpl.rcParams.update({**STYLE, "svg.fonttype": "none", "svg.hashsalt": name})
+        draw().savefig(written, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    head = f"<title>{html.escape(title)}</title>\n <desc>{html.escape(description)}</desc>\n <defs>"
+    text = written.getvalue().replace("<svg ", '<svg role="img" ', 1).replace("<defs>", head, 1)
+    return re.sub("'DejaVu Sans( Display)?'", rf"\g<0>, {OTHER_FONTS}", text)
+
+
+def main(folder: Path) -> None:
+    """Write all schematics into a folder."""
+    for name in SCHEMATICS:
+        write_text(folder / name, svg(name))
+
+
+if __name__ == "__main__":
+    main(Path(__file__).parent)

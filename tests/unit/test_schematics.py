@@ -1,0 +1,176 @@
+"""The schematics: drawn by one command with the same bytes, readable, described in words, and without date or path."""
+
+import re
+import runpy
+from importlib.metadata import version
+from itertools import combinations
+from types import SimpleNamespace
+
+import matplotlib
+import pytest
+from defusedxml import ElementTree
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgba
+from matplotlib.patches import FancyBboxPatch, Polygon
+
+from nbutils import paths
+
+FOLDER = paths.FIGURES / "schematics"
+SCRIPT = SimpleNamespace(**runpy.run_path(str(FOLDER / "draw.py")))
+NAMES = sorted(SCRIPT.SCHEMATICS)
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def committed(name):
+    return (FOLDER / name).read_text(encoding="utf-8")
+
+
+def test_the_script_draws_all_schematics_and_nothing_else():
+    assert sorted(path.name for path in FOLDER.glob("*.svg")) == NAMES
+
+
+def test_equal_bytes_whatever_the_reader_has_set(tmp_path):
+    fixed = re.findall(r"^matplotlib==(\S+)", (paths.ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    if version("matplotlib") not in fixed:
+        pytest.skip("another Matplotlib than constraints.txt names may write the same picture in other bytes")
+    with matplotlib.rc_context({"font.size": 20, "figure.facecolor": "black", "svg.fonttype": "path"}):
+        SCRIPT.main(tmp_path)
+    for name in NAMES:
+        assert (tmp_path / name).read_bytes() == (FOLDER / name).read_bytes(), f"{name}: run `make schematics`"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The files
+
+
+def faults_of_svg(text):
+    """What a notebook, a dark screen or a screen reader would stumble over. Raises ParseError where it is no XML."""
+    root = ElementTree.fromstring(text)
+    faults = [] if root.get("role") == "img" else ["is no image to a screen reader"]
+    faults += [f"no {tag}" for tag in ("title", "desc") if not (root.findtext(SVG + tag) or "").strip()]
+    faults += [] if root.get("width") == "600pt" else ["is not 800 pixels wide"]
+    _, _, width, height = root.get("viewBox").split()
+    sheet = root.find(f".//{SVG}path")  # the first thing that is drawn
+    corners = f"M 0 {height} L {width} {height} L {width} 0 L 0 0 z"
+    if " ".join(sheet.get("d").split()) != corners or sheet.get("style") != "fill: #ffffff":
+        faults.append("is not white all over")
+    texts = [element for element in root.iter() if element.tag in (SVG + "text", SVG + "tspan")]
+    faults += [] if texts else ["text is not kept as text"]
+    styles = " ".join(element.get("style", "") for element in texts)
+    faults += [
+        f"no font to fall back on: {font}" for font in set(re.findall(r"font-family: ([^;]*?'(?= |$|;))", styles))
+    ]
+    faults += re.findall(r"\b20\d\d-\d\d|dc:date|Matplotlib v|/(?:work|tmp|home|root|usr)\b", text)
+    return faults + [link for link in re.findall(r'(?:href|src)="([^"]*)"', text) if not link.startswith("#")]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_schematic_is_a_described_white_picture_without_date_or_path(name):
+    assert faults_of_svg(committed(name)) == []
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "fault"),
+    [
+        (' role="img"', "", "is no image to a screen reader"),
+        ("<title>RAG (Lewis et al. 2020)</title>", "", "no title"),
+        (r"<desc>[^<]*</desc>", "<desc> </desc>", "no desc"),
+        ('width="600pt"', 'width="460pt"', "is not 800 pixels wide"),
+        ("fill: #ffffff", "fill: none", "is not white all over"),
+        ("M 0 285", "M 0 200", "is not white all over"),
+        ("<defs>", "<!-- 2026-01-31 --><defs>", "2026-01"),
+        ("<defs>", "<!-- /home/me/draw.py --><defs>", "/home"),
+        ("<defs>", '<image href="logo.png"/><defs>', "logo.png"),
+        (", Verdana, sans-serif", "", "no font to fall back on: 'DejaVu Sans'"),
+    ],
+)
+def test_a_fault_of_a_file_would_be_noticed(before, after, fault):
+    broken, n = re.subn(before if "[" in before else re.escape(before), after, committed("rag.svg"), count=1)
+    assert n == 1 and fault in faults_of_svg(broken)
+
+
+def test_a_broken_file_would_be_noticed():
+    with pytest.raises(ElementTree.ParseError):
+        faults_of_svg(committed("rag.svg").replace("</desc>", ""))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The pictures
+
+
+def faults_of_drawing(fig):
+    """Texts that are too small, lie on each other or on a line, or leave their box or the sheet."""
+    FigureCanvasAgg(fig)
+    fig.set_dpi(96)
+    fig.draw_without_rendering()
+    (ax,) = fig.axes
+    texts = [(text.get_text(), text.get_window_extent()) for text in ax.texts]
+    boxes = [patch.get_window_extent() for patch in ax.patches if isinstance(patch, FancyBboxPatch)]
+    faults = [f"{text.get_text()}: too small" for text in ax.texts if text.get_fontsize() < 9]
+    faults += [f"{a}: on {b}" for (a, one), (b, other) in combinations(texts, 2) if one.overlaps(other)]
+    for text, extent in texts:
+        middle = ((extent.x0 + extent.x1) / 2, (extent.y0 + extent.y1) / 2)
+        around = [box for box in [fig.bbox, *boxes] if box.contains(*middle)]
+        home = min(around, key=lambda box: box.width * box.height, default=fig.bbox)
+        if not (home.x0 < extent.x0 and extent.x1 < home.x1 and home.y0 < extent.y0 and extent.y1 < home.y1):
+            faults.append(f"{text}: leaves its box")
+        if any(line.get_path().transformed(line.get_transform()).intersects_bbox(extent, False) for line in ax.lines):
+            faults.append(f"{text}: on a line")
+    return faults
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_texts_are_large_and_free(name):
+    with matplotlib.rc_context(SCRIPT.STYLE):
+        assert faults_of_drawing(SCRIPT.SCHEMATICS[name][0]()) == []
+
+
+def test_misplaced_texts_would_be_noticed():
+    with matplotlib.rc_context(SCRIPT.STYLE):
+        fig = SCRIPT.draw_rag()
+        (ax,) = fig.axes
+        SCRIPT.write(ax, 400, 20, "tiny", fontsize=8)
+        SCRIPT.write(ax, 52, 141, "on")
+        SCRIPT.write(ax, 790, 300, "at the edge")
+        SCRIPT.write(ax, 258, 184, "side")
+        SCRIPT.write(ax, 50, 210, "on an arrow")
+        found = faults_of_drawing(fig)
+    assert found == [
+        "tiny: too small",
+        "question: on on",
+        "at the edge: leaves its box",
+        "side: leaves its box",
+        "on an arrow: on a line",
+    ]
+
+
+def parts_with_a_gradient(fig):
+    """(text, kind) of each box that a head of a gradient touches; a head that touches none gives nothing."""
+    (ax,) = fig.axes
+    tips = [head.get_xy()[0] for head in ax.patches if isinstance(head, Polygon) and is_colored(head, SCRIPT.GRADIENT)]
+    kinds = {to_rgba(look["facecolor"]): kind for kind, look in SCRIPT.LOOK_OF_BOX.items() if kind != "panel"}
+    found = []
+    for patch in ax.patches:
+        if isinstance(patch, FancyBboxPatch) and patch.get_facecolor() in kinds:
+            around = patch.get_bbox().padded(1)
+            inside = [text.get_text() for text in ax.texts if around.contains(*text.get_position())]
+            found += [(" ".join(inside), kinds[patch.get_facecolor()]) for tip in tips if around.contains(*tip)]
+    return sorted(found)
+
+
+def is_colored(patch, color):
+    return patch.get_facecolor() == to_rgba(color)
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("rag.svg", [("generator reads each pair", "learns"), ("question encoder", "learns")]),
+        ("ra_dit.svg", [("language model (LoRA)", "learns"), ("question encoder", "learns")]),
+    ],
+)
+def test_gradients_end_at_what_learns_and_only_there(name, parts):
+    fig = SCRIPT.SCHEMATICS[name][0]()
+    assert parts_with_a_gradient(fig) == parts
+    SCRIPT.arrow(fig.axes[0], (288, 380), (288, 306), gradient=True)  # in rag.svg, the passage encoder
+    assert (parts_with_a_gradient(fig) == parts) is (name != "rag.svg")
