@@ -40,6 +40,7 @@ LOOKS = {
     "Thorough": Look(VERMILION, ">"),
     "Fast": Look(VERMILION, "h", variant=True),
     "RAG-Token": Look(BLACK, "<"),
+    "joint": Look(PURPLE, "X"),
     "2015 index": Look(VERMILION, "h", variant=True),
     "2025 index": Look(VERMILION, ">"),
     "tuned on 2015": Look(ORANGE, "v", variant=True),

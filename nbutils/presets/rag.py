@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, replace
 
+from nbutils.errors import InputError
+from nbutils.presets.learning import POOL, READING, RETRIEVER, Pool
 from nbutils.presets.sources import DPR_AND_BART, EMBEDDED, Sources
 from nbutils.presets.sources import PARAMETERS as OF_SOURCES
 from nbutils.training import TrainingSettings
@@ -9,131 +11,107 @@ from nbutils.training import TrainingSettings
 
 @dataclass(frozen=True)
 class Rag:
-    """The sizes of 01_rag."""
+    """The sizes of 01_rag. Raises InputError for more passages in training than the pool has for a question."""
 
     sources: Sources  # the question encoder is trained, the passage encoder never
-    n_questions: int | None  # test questions; None = all
+    n_train: int | None  # questions that all trainings draw from; None = all
+    n_questions: int | None  # test questions that are answered; None = all
     n_retrieval: int | None  # test questions on which recall is measured; None = all
-    n_generation: int  # test items of long-form answers and of clues, each, where the data set has them
-    n_claims: int  # test claims, where the data set has them
+    n_dev: int  # dev questions of the learning curve and of the choice of the temperature
     n_offices: int  # changed offices of the index hot-swap; Factbook only
-    n_train: int | None  # training examples; None = all
+    n_claims: int  # test claims, where the data set has them
+    n_seeds: int  # of the generators
+    n_retriever_seeds: int  # of the retrievers that learn from the pool
     n_docs: int  # K in training
-    n_docs_sequence: int  # K at test, RAG-Sequence
-    n_docs_token: int  # K at test, RAG-Token
-    n_docs_eval: tuple[int, ...]  # four K, rising, of the curves
-    n_seeds: int
-    sft_order: tuple[str, ...]  # tasks of the batches of sft, over and over; those the data set lacks are left out
-    joint_order: tuple[str, ...]  # and of joint
-    # Tuning the generator on the best frozen passage first; no steps = none, as in the paper. Closed-book it is tuned
-    # in batches as large, on as many examples as it sees in both trainings.
-    sft: TrainingSettings
-    joint: TrainingSettings  # of question encoder and generator
+    n_docs_eval: tuple[int, ...]  # four K at test, rising
+    sft: TrainingSettings  # the generator learns to read, or closed-book
+    retriever: TrainingSettings  # the question encoder, over the pool
+    joint: TrainingSettings  # of question encoder and generator together
     offices: TrainingSettings  # of a generator on the offices of 2015; Factbook only
+    verifier: TrainingSettings  # of a generator on claims alone
+    pool: Pool
     temperature: float  # p(z|x) is the softmax of the inner products divided by it
-    n_beams: int  # of long-form answers and clues; short answers are greedy
-    max_new_tokens: int  # length limit of a short answer
-    max_new_tokens_long: int  # length limit of a long-form answer and of a clue
+    temperatures: tuple[float, ...]  # of the sweep
+    max_new_tokens: int  # length limit of an answer
+
+    def __post_init__(self) -> None:
+        if self.n_docs > self.pool.n_candidates:
+            raise InputError(f"n_docs = {self.n_docs}: the pool has {self.pool.n_candidates} passages a question")
 
 
-# Five batches of eight are questions, one each claims, clues and long answers.
-MIXED = ("questions", "verification", "questions", "clues", "questions", "questions", "long-form", "questions")
-# Retrieval is learned from questions: the other three keep their places, with one batch in twelve each.
-MOSTLY_QUESTIONS = (
-    "questions", "questions", "questions", "long-form", "questions", "questions", "questions", "clues",
-    "questions", "questions", "questions", "verification",
-)  # fmt: skip
-
-_SFT = TrainingSettings(
-    n_steps=32,
-    batch_size=8,
-    learning_rate=3e-4,
-    shuffle=False,
-    warmup_steps=4,
-    lora_rank=16,
-    lora_layers=6,
-    batch_tokens=4_096,
-)
 _TINY = Rag(
     sources=EMBEDDED,
-    n_questions=200,
-    n_retrieval=2_000,
-    n_generation=30,
-    n_claims=60,
-    n_offices=150,
     n_train=None,
-    n_docs=3,
-    n_docs_sequence=3,
-    n_docs_token=3,
-    n_docs_eval=(1, 2, 3, 4),
-    n_seeds=2,
-    sft_order=MIXED,
-    joint_order=MOSTLY_QUESTIONS,
-    sft=_SFT,
-    joint=replace(_SFT, n_steps=24, batch_size=4, encoder_learning_rate=1e-4),
-    offices=replace(_SFT, n_steps=48),
+    n_questions=100,
+    n_retrieval=None,
+    n_dev=32,
+    n_offices=120,
+    n_claims=150,
+    n_seeds=3,
+    n_retriever_seeds=5,
+    n_docs=5,
+    n_docs_eval=(1, 3, 5, 10),
+    sft=READING,
+    retriever=RETRIEVER,
+    joint=replace(READING, n_steps=12, learning_rate=1e-4, encoder_learning_rate=1e-5, evaluate_every=0),
+    offices=replace(READING, n_steps=48, batch_size=8, evaluate_every=0),
+    verifier=replace(READING, batch_size=8, evaluate_every=0),
+    pool=POOL,
     temperature=0.05,  # MiniLM's inner products are cosines, of which the best differ by hundredths
-    n_beams=1,
-    max_new_tokens=16,
-    max_new_tokens_long=48,
+    temperatures=(0.01, 0.02, 0.05, 0.1, 1.0),
+    max_new_tokens=10,
 )
-_SMOKE_TRAINING = {"n_steps": 2, "batch_size": 2, "warmup_steps": 1, "lora_rank": 4, "lora_layers": 2}
 
-_SFT_GPU = TrainingSettings(
-    n_steps=0,
-    batch_size=64,
-    learning_rate=3e-5,
-    shuffle=False,
-    warmup_steps=60,
-    lora_rank=None,
-    batch_tokens=32_768,
+_FULL = TrainingSettings(
+    n_steps=600, batch_size=64, learning_rate=3e-5, warmup_steps=60, lora_rank=None, batch_tokens=32_768
 )
 # Sized by arithmetic for one 80 GB GPU and four hours, not measured on one.
-_GPU = Rag(
+_GPU = replace(
+    _TINY,
     sources=replace(DPR_AND_BART, index="IVF4096,Flat", search_parameters="nprobe=128", n_passages=1_000_000),
-    n_questions=1_000,
-    n_retrieval=1_000,
-    n_generation=500,
-    n_claims=1_000,
-    n_offices=150,
     n_train=40_000,
-    n_docs=5,
-    n_docs_sequence=50,
-    n_docs_token=15,
-    n_docs_eval=(1, 5, 15, 50),
+    n_questions=1_000,
+    n_retrieval=2_000,
+    n_dev=500,
+    n_claims=1_000,
     n_seeds=1,
-    sft_order=("questions",),
-    joint_order=("questions",),
-    sft=_SFT_GPU,
-    joint=replace(_SFT_GPU, n_steps=600, encoder_learning_rate=3e-5),
-    offices=replace(_SFT_GPU, n_steps=64),
+    n_retriever_seeds=3,
+    n_docs_eval=(1, 5, 15, 50),
+    sft=replace(_FULL, n_steps=300, evaluate_every=50),
+    retriever=replace(RETRIEVER, n_steps=400, batch_size=64, warmup_steps=50, batch_tokens=16_384),
+    joint=replace(_FULL, encoder_learning_rate=3e-5),
+    offices=replace(_FULL, n_steps=64, warmup_steps=6),
+    verifier=_FULL,
+    pool=Pool(n_questions=4_000, n_drawn=2_000, n_candidates=10),
     temperature=1.0,  # DPR was trained with the softmax of its inner products as they are
-    n_beams=4,
+    temperatures=(0.1, 1.0, 10.0),
     max_new_tokens=16,
-    max_new_tokens_long=64,
 )
 
-PARAMETERS = OF_SOURCES | {"train_steps": ("joint.n_steps",)}
+PARAMETERS = OF_SOURCES | {"train_steps": ("retriever.n_steps",), "joint_steps": ("joint.n_steps",)}
 
+_SMOKE_TRAINING = {"n_steps": 2, "batch_size": 2, "warmup_steps": 1, "lora_rank": 4, "lora_layers": 2}
 PRESETS = {
     "smoke": replace(
         _TINY,
         sources=replace(_TINY.sources, n_countries=12),
-        n_questions=7,  # two names among the answers: the posterior is followed along several tokens
+        n_questions=5,
         n_retrieval=12,
-        n_generation=2,
-        n_claims=3,
+        n_dev=3,
         n_offices=3,
-        n_docs=2,
-        n_docs_sequence=2,
-        n_docs_token=2,
-        n_docs_eval=(1, 2, 3, 4),
+        n_claims=3,
         n_seeds=1,
-        sft=replace(_TINY.sft, **_SMOKE_TRAINING),
+        n_retriever_seeds=2,
+        n_docs=2,
+        n_docs_eval=(1, 2, 3, 4),
+        sft=replace(_TINY.sft, **_SMOKE_TRAINING, evaluate_every=1),
+        retriever=replace(RETRIEVER, n_steps=3, batch_size=4, warmup_steps=1),
         joint=replace(_TINY.joint, **_SMOKE_TRAINING),
         offices=replace(_TINY.offices, **_SMOKE_TRAINING),
+        verifier=replace(_TINY.verifier, **_SMOKE_TRAINING),
+        pool=Pool(n_questions=8, n_drawn=6, n_candidates=3),
+        temperatures=(0.05, 1.0),
         max_new_tokens=4,
-        max_new_tokens_long=8,
     ),
     "tiny": _TINY,
     "gpu": _GPU,
@@ -148,16 +126,14 @@ PRESETS = {
         sources=replace(
             DPR_AND_BART, index="HNSW128,Flat", search_parameters="efSearch=128"
         ),  # 86 GB over 21 million passages
+        n_train=None,
         n_questions=None,
         n_retrieval=None,
-        n_generation=1_000,
         n_claims=10_000,
-        n_train=None,
         n_docs=10,
         n_docs_eval=(1, 10, 15, 50),
-        sft=replace(_GPU.sft, warmup_steps=500),
         # about ten passes over the 79,169 training questions of NQ
         joint=replace(_GPU.joint, n_steps=12_000, warmup_steps=500),
-        offices=replace(_GPU.offices, warmup_steps=500),
+        pool=Pool(n_questions=8_000, n_drawn=4_000, n_candidates=20),
     ),
 }
