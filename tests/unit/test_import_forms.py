@@ -1,5 +1,6 @@
 """Rows of questions with passages in the forms of the wild: imported, or one line says which keys are wanted."""
 
+import gc
 import gzip
 import json
 import subprocess
@@ -398,3 +399,13 @@ def test_a_folder_is_copied_in_the_one_form(tmp_path):
         import_file(tmp_path / "beir", tmp_path / "out", bad=[])
     with pytest.raises(InputError, match="leave out split 'dev'"):
         import_file(tmp_path / "beir", tmp_path / "new", split="dev")
+
+
+def test_the_search_for_cycles_is_on_again_after_an_import_and_after_a_refusal(tmp_path):
+    (tmp_path / "file.jsonl").write_text(lines(OWN))
+    (tmp_path / "bad.jsonl").write_text("{")
+    import_file(tmp_path / "file.jsonl", tmp_path / "out")
+    assert gc.isenabled()
+    with pytest.raises(InputError):
+        import_file(tmp_path / "bad.jsonl", tmp_path / "other")
+    assert gc.isenabled()
