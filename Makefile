@@ -19,7 +19,7 @@ endif
 figures: .venv/installed
 	$(BIN)/python -m nbutils run $(NB) --scale $(SCALE) --jobs $(JOBS)
 
-# The schematics of the notebooks' first cells, as SVG: the same bytes each time.
+# Schematics of the methods, as SVG: the same bytes each time.
 schematics: .venv/installed
 	$(BIN)/python figures/schematics/draw.py
 

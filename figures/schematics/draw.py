@@ -1,4 +1,4 @@
-"""Draws the schematics of the notebooks: `python figures/schematics/draw.py` (or `make schematics`) writes them again.
+"""Draws the schematics of the methods: `python figures/schematics/draw.py` (or `make schematics`) writes them again.
 
 Each is one SVG beside this file, 800 pixels wide, on opaque white. Equal code gives equal bytes: no date, no version,
 no random name. Text stays text, and has a title and a description for those who do not see the picture.

@@ -1,12 +1,14 @@
 """A pilot on one data set: the five systems trained, asked and measured."""
 
+import os
+import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from nbutils import data, metrics, models, retrieval, text
+from nbutils import cache, data, generation, metrics, models, retrieval, text
 from nbutils.data import Dataset, Example, Passage
 from nbutils.models import Encoder
 from nbutils.pilot import flops, measure, trainings
@@ -57,7 +59,7 @@ def run_pilot(dataset: Dataset, preset: RagOrFinetune, seed: int = 0, log: Calla
         answers |= answer(shared, test_items, systems)
         done(f"{' and '.join(systems)}: {len(test_items)} questions answered")
     answers = {system: answers[system] for system in SYSTEMS}
-    seconds = {system: measure.seconds_per_query(shared, test_items[:4], system) for system in SYSTEMS}
+    seconds = _seconds_per_query(shared, test_items[:4], repr(preset.sources))
     answer_words = np.median([len(text.words(question.answers[0])) for question in test])
     metric = "exact_match" if answer_words <= SHORT_ANSWER_WORDS else "token_f1"
     generator, encoder = shared.generators["untuned"], shared.question_encoders["frozen"]
@@ -163,6 +165,26 @@ def _train(
 def _fit_layers(settings: TrainingSettings, n_layers: int) -> TrainingSettings:
     """The settings for a generator of `n_layers` layers: all of them are trained where there are fewer than asked."""
     return replace(settings, lora_layers=settings.lora_layers and min(settings.lora_layers, n_layers))
+
+
+def _seconds_per_query(shared: SharedModels, items: Sequence[Example], sources: str) -> dict[str, float]:
+    """{system: seconds of a question, asked alone}, kept as answers are: no two runs take equally long.
+
+    So a pilot that is made again writes the page that it wrote. Another machine or number of cores is measured anew.
+    """
+    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    machine = f"{platform.node()} {len(cores)} {os.environ.get('OMP_NUM_THREADS')}"
+    key = cache.key(
+        [measure.seconds_per_query, answer],
+        f"{machine} {sources} {shared.n_docs} {shared.max_new_tokens} {data.corpus_sha256(shared.corpus)}",
+        *map(generation.fingerprint, shared.generators.values()),
+        *map(models.encoder_fingerprint, shared.question_encoders.values()),
+        *(part for item in (*items, *shared.examples) for part in (item.query, item.question, item.answers[0])),
+    )
+    kept = cache.json_list(
+        "seconds", key, lambda: [measure.seconds_per_query(shared, items, system) for system in SYSTEMS]
+    )
+    return dict(zip(SYSTEMS, kept, strict=True))
 
 
 def _note_beyond_limit(encoder: Encoder, corpus: Mapping[str, Passage]) -> list[str]:

@@ -4,6 +4,7 @@ import html
 import re
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -140,6 +141,21 @@ def test_equal_runs_give_equal_bytes(made):
     again = pilot.recommend_from_findings(findings, pilot.Requirements(), pilot.Prices())
     assert again == recommendation
     assert pilot.render_page(findings, again, pilot.Requirements(), pilot.Prices()) == page
+
+
+def test_a_page_that_is_made_again_has_the_same_bytes(preset, tmp_path, monkeypatch):
+    """Though no two questions take equally long. With another number of cores they are measured anew."""
+    monkeypatch.setattr(measure, "seconds_per_query", lambda shared, items, system: time.perf_counter())
+    folder, page = folder_of(tmp_path / "open", n_questions=8, gold=False, splits=False), tmp_path / "page.html"
+
+    def make():
+        pilot.make_page(folder, page, preset, pilot.Requirements(), pilot.Prices(), log=str)
+        return page.read_bytes()
+
+    first = make()
+    assert make() == first
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert make() != first
 
 
 CHINESE = "\u6e2f\u53e3\u5f88\u5b89\u9759\uff0c\u6d77\u6c34\u662f\u84dd\u8272\u7684\u3002"

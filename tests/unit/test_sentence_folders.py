@@ -3,6 +3,9 @@
 import itertools
 import json
 import shutil
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
 
 import checkpoints
 import numpy as np
@@ -12,21 +15,43 @@ from substitution import substitute, uncached
 from nbutils import cache, models, paths, retrieval
 from nbutils.data import Passage
 from nbutils.errors import InputError
+from nbutils.models import encoding, sentence_folder
+from nbutils.models import load as load_module
 from nbutils.models import runtime as runtime_module
-from nbutils.models import sentence_folder
 
 SHORT = ["Lima is the capital of Peru.", "Who wrote Faust?", "yen", "The official languages of Chad are French"]
-TEXTS = [*SHORT, "The currency of Peru is the sol, " * 12]
-FLAGS = {mode: flag for flag, mode in sentence_folder.POOLING_FLAGS.items()}
-POOLINGS = [None, *FLAGS, ("cls", "mean")]  # None: no flag is set
-# (prompts, default_prompt_name, what stands before a question and a passage; None: refused)
+TEXTS = [*SHORT, "The currency of Peru is the sol, " * 12, "Lima " * 300]  # the last is longer than any limit
+TITLES = ["Peru", "", "Japan", "the official languages", "Lima and its currency", ""]
+FLAGS = {  # the older form of each pooling of the library
+    "cls": "pooling_mode_cls_token",
+    "max": "pooling_mode_max_tokens",
+    "mean": "pooling_mode_mean_tokens",
+    "mean_sqrt_len_tokens": "pooling_mode_mean_sqrt_len_tokens",
+    "weightedmean": "pooling_mode_weightedmean_tokens",
+    "lasttoken": "pooling_mode_lasttoken",
+}
+LATER_FLAGS = ("weightedmean", "lasttoken")  # the first folders have no flags of these
+READ = [None, "mean", "cls"]  # None: no flag is set, or no pooling is named
+REFUSED = ["max", "mean_sqrt_len_tokens", "weightedmean", "lasttoken", *itertools.combinations(FLAGS, 2), tuple(FLAGS)]
+BOTH = {"query": "question: ", "document": "background: "}
+# (prompts, default_prompt_name, what stands before a question and a passage, whether the library of today says so too:
+# it puts an empty "document" beside the names that others use)
 PROMPTS = [
-    (None, None, ("", "")),
-    ({"query": "question: ", "document": "background: "}, None, ("question: ", "background: ")),
-    ({"query": "question: ", "passage": "background: "}, "query", ("question: ", "background: ")),
-    ({"query": "question: ", "STS": "the country: "}, None, ("question: ", "")),
-    ({"retrieval": "question: "}, "retrieval", None),
+    (None, None, ("", ""), True),
+    ({"query": "", "document": ""}, None, ("", ""), True),
+    (BOTH, None, ("question: ", "background: "), True),
+    (BOTH | {"passage": "the country: ", "STS": "Lima: "}, "document", ("question: ", "background: "), True),
+    ({"document": "background: "}, "document", ("", "background: "), True),
+    ({"query": "question: ", "STS": "the country: "}, "query", ("question: ", ""), True),
+    ({"query": "question: ", "passage": "background: "}, "query", ("question: ", "background: "), False),
+    ({"query": "question: ", "document": "", "corpus": "background: "}, None, ("question: ", "background: "), False),
 ]
+UNCLEAR = [  # whose are they, the questions' or the passages'?
+    ({"retrieval": "question: "}, "retrieval"),
+    ({"retrieval": "question: "}, None),
+    (BOTH | {"STS": "the country: "}, "STS"),
+]
+BASES = {"uncased": True, "cased": False}  # whether the tokenizer itself makes lower case
 
 
 @pytest.fixture(autouse=True)
@@ -39,19 +64,34 @@ def on_the_cpu_in_float32(monkeypatch, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def plain(tmp_path_factory):
-    """A BERT without any file of the library."""
-    return checkpoints.minilm(tmp_path_factory.mktemp("plain") / "bert", pooling=None)
+def bases(tmp_path_factory):
+    """A BERT without any file of the library, with either tokenizer: {its name in BASES: folder}."""
+    folders = {}
+    for name, lowers in BASES.items():
+        folders[name] = checkpoints.minilm(tmp_path_factory.mktemp("plain") / name, pooling=None)
+        file = Path(folders[name]) / "tokenizer.json"
+        tokenizer = json.loads(file.read_text())
+        tokenizer["normalizer"] |= {"lowercase": lowers, "strip_accents": lowers}
+        file.write_text(json.dumps(tokenizer))
+    return folders
+
+
+@pytest.fixture(scope="module")
+def plain(bases):
+    return bases["uncased"]
 
 
 @pytest.fixture
-def save(plain, tmp_path):
+def save(bases, tmp_path):
     """Saves one checkpoint after another with these settings; its folder."""
-    numbers = itertools.count()
+    numbers, loaded = itertools.count(), {}
 
-    def old_form(pooling="mean", normalize=True, prompts=None, default=None, max_seq_length=None):
+    def old_form(
+        pooling="mean", normalize=True, prompts=None, default=None, max_seq_length=None, base="uncased",
+        lower=False, all_flags=True,
+    ):  # fmt: skip
         folder = tmp_path / f"old{next(numbers)}"
-        shutil.copytree(plain, folder)
+        shutil.copytree(bases[base], folder)
         kinds = {"": "Transformer", "1_Pooling": "Pooling"} | ({"2_Normalize": "Normalize"} if normalize else {})
         modules = [
             {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
@@ -60,24 +100,37 @@ def save(plain, tmp_path):
         (folder / "modules.json").write_text(json.dumps(modules))
         (folder / "1_Pooling").mkdir()
         on = (pooling,) if isinstance(pooling, str) else pooling or ()
-        flags = {"word_embedding_dimension": 32} | {flag: mode in on for mode, flag in FLAGS.items()}
-        (folder / "1_Pooling" / "config.json").write_text(json.dumps(flags))
-        limits = {"max_seq_length": max_seq_length, "do_lower_case": False}
+        flags = {flag: mode in on for mode, flag in FLAGS.items() if all_flags or mode in on or mode not in LATER_FLAGS}
+        (folder / "1_Pooling" / "config.json").write_text(json.dumps({"word_embedding_dimension": 32} | flags))
+        limits = {"max_seq_length": max_seq_length, "do_lower_case": lower}
         (folder / "sentence_bert_config.json").write_text(json.dumps(limits))
         if prompts is not None:
             stated = {"__version__": {}, "prompts": prompts, "default_prompt_name": default}
             (folder / "config_sentence_transformers.json").write_text(json.dumps(stated))
         return folder
 
-    def new_form(pooling="mean", normalize=True, prompts=None, default=None, max_seq_length=None):
+    def new_form(
+        pooling="mean", normalize=True, prompts=None, default=None, max_seq_length=None, base="uncased",
+        lower=False, all_flags=True,
+    ):  # fmt: skip
         from sentence_transformers import SentenceTransformer
         from sentence_transformers.models import Normalize, Pooling, Transformer
 
         folder = tmp_path / f"new{next(numbers)}"
         limits = {} if max_seq_length is None else {"processor_kwargs": {"model_max_length": max_seq_length}}
-        modules = [Transformer(plain, **limits), Pooling(32, pooling or "mean"), *([Normalize()] if normalize else [])]
+        if (base, lower, max_seq_length) not in loaded:
+            loaded[base, lower, max_seq_length] = Transformer(bases[base], do_lower_case=lower, **limits)
+        transformer = loaded[base, lower, max_seq_length]
+        modules = [transformer, Pooling(32, pooling or "mean"), *([Normalize()] if normalize else [])]
         library = SentenceTransformer(modules=modules, prompts=prompts, default_prompt_name=default, device="cpu")
         library.save(str(folder), create_model_card=False)
+        settings = json.loads((folder / "1_Pooling" / "config.json").read_text())
+        assert settings["pooling_mode"] == (list(pooling) if isinstance(pooling, tuple) else pooling or "mean")
+        if pooling is None:
+            del settings["pooling_mode"]
+        elif not all_flags and isinstance(pooling, str):  # the library reads a list of one as well
+            settings["pooling_mode"] = [pooling]
+        (folder / "1_Pooling" / "config.json").write_text(json.dumps(settings))
         return folder
 
     return {"old": old_form, "new": new_form}
@@ -112,38 +165,112 @@ def one_line(caught):
 # The property
 
 
+def require_agreement(folder, before, is_librarys):
+    """AssertionError unless questions and passages get the library's vectors, by its own choice of prompts if so."""
+    encoder, library = models.load_encoder(str(folder)), load_library(folder)
+    assert (encoder.query_prompt, encoder.passage_prompt) == before
+    passages = [Passage(title, text) for title, text in zip(TITLES, TEXTS, strict=True)]
+    joined = [f"{p.title}. {p.text}" if p.title else p.text for p in passages]
+    if is_librarys:
+        expected = library.encode_query(TEXTS), library.encode_document(joined)
+    else:
+        expected = library.encode(TEXTS, prompt=before[0]), library.encode(joined, prompt=before[1])
+    read = models.query_texts(encoder, TEXTS), [retrieval.encoder_text(encoder, p) for p in passages]
+    for texts, librarys in zip(read, expected, strict=True):
+        np.testing.assert_allclose(vectors(encoder, texts), librarys, atol=1e-3, rtol=0)
+
+
+def require_refusal(folder, message):
+    with pytest.raises(InputError, match=message) as caught:
+        models.load_encoder(str(folder))
+    assert folder.name in one_line(caught)
+
+
+def draw(rng):
+    """What else a folder says, at random."""
+    return {
+        "max_seq_length": rng.choice([None, 8, 20]),
+        "base": str(rng.choice([*BASES])),
+        "lower": bool(rng.random() < 0.5),
+        "all_flags": bool(rng.random() < 0.5),
+    }
+
+
 @pytest.mark.parametrize("form", ["old", "new"])
-def test_every_folder_agrees_with_the_library_or_is_refused(save, form):
-    """Every pooling, with and without scaling, under all prompts; the length limit is drawn."""
-    rng, agreed = np.random.default_rng(0), 0
-    for pooling, normalize, (prompts, default, before) in itertools.product(POOLINGS, [True, False], PROMPTS):
-        if (pooling not in (None, "mean", "cls") or before is None) and rng.random() > 0.2:
-            continue  # a part of what is refused
-        folder = save[form](pooling, normalize, prompts, default, rng.choice([None, 8, 20]))
-        if pooling not in (None, "mean", "cls") or before is None:
-            with pytest.raises(InputError, match=r"not supported, only mean and cls|is for what\?") as caught:
-                models.load_encoder(str(folder))
-            one_line(caught)
-            continue
-        encoder = models.load_encoder(str(folder))
-        assert (encoder.query_prompt, encoder.passage_prompt) == before
-        library = load_library(folder)
-        sides = models.query_texts(encoder, TEXTS), [before[1] + text for text in TEXTS]
-        for texts, prompt in zip(sides, before, strict=True):
-            np.testing.assert_allclose(vectors(encoder, texts), library.encode(TEXTS, prompt=prompt), atol=1e-3)
-        agreed += 1
-    assert agreed == 3 * 2 * 4
+def test_every_folder_that_is_read_agrees_with_the_library(save, form):
+    """Every pooling that is read, with and without scaling, under all prompts; the rest is drawn. None is refused."""
+    rng, drawn = np.random.default_rng(0 if form == "old" else 1), Counter()
+    cases = [
+        *itertools.product(["mean", "cls"], [True, False], PROMPTS),
+        (None, True, PROMPTS[2]),
+        (None, False, PROMPTS[0]),
+    ]
+    for pooling, normalize, (prompts, default, before, is_librarys) in cases:
+        others = draw(rng)
+        require_agreement(save[form](pooling, normalize, prompts, default, **others), before, is_librarys)
+        drawn.update(others.items())
+    assert len(drawn) == 3 + 2 + 2 + 2 and min(drawn.values()) >= 6  # each value is drawn, of 33 folders
 
 
-def test_the_property_would_notice(save):
-    """Another pooling, a lost scaling, prompt or limit: each is further away than the property allows."""
-    import dataclasses
+@pytest.mark.parametrize("form", ["old", "new"])
+def test_every_other_folder_is_refused_as_what_it_is(save, form):
+    """Poolings alone and together, prompts that could be anybody's; but for these the folders would be read."""
+    from sentence_transformers.models import Pooling
 
-    folder = save["new"]("cls", True, {"query": "question: "}, None, 20)
-    encoder, expected = models.load_encoder(str(folder)), expected_vectors(folder, TEXTS, "question: ")
-    for fault in ({"pooling": "mean"}, {"normalize": False}, {"query_prompt": ""}, {"max_length": 160}):
-        faulty = dataclasses.replace(encoder, **fault)
-        assert np.abs(vectors(faulty, models.query_texts(faulty, TEXTS)) - expected).max() > 0.01
+    assert {*FLAGS} == {*Pooling.POOLING_MODES} == {*sentence_folder.POOLING_FLAGS.values()}
+    rng = np.random.default_rng(0 if form == "old" else 1)
+    for number, pooling in enumerate(REFUSED):
+        prompts, default, _, _ = PROMPTS[rng.integers(len(PROMPTS))]
+        named = [pooling] if isinstance(pooling, str) else pooling
+        shown = ", ".join(repr(FLAGS[mode] if form == "old" else mode) for mode in named)
+        folder = save[form](pooling, bool(number % 2), prompts, default, **draw(rng))
+        require_refusal(folder, rf"pooling \[{shown}\] is not supported, only mean and cls")
+    for pooling, (prompts, default) in itertools.product(READ, UNCLEAR):
+        folder = save[form](pooling, bool(rng.random() < 0.5), prompts, default, **draw(rng))
+        require_refusal(folder, r"prompt '(retrieval|STS)' is for what\?")
+
+
+FAULTS = [
+    {"pooling": "mean"}, {"normalize": True}, {"max_length": None}, {"lower_case": False}, {"query_prompt": ""},
+    {"passage_prompt": ""}, {"query_prompt": "background: ", "passage_prompt": "question: "},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("form", ["old", "new"])
+def test_the_property_would_notice(save, form, monkeypatch):
+    """What a folder says lost or taken for another, other pooling, titles in front of prompts, all poolings read."""
+    prompts, default, *case = PROMPTS[2]
+    # The tokenizer of the newer form makes lower case itself: there is nothing beside it that could be lost.
+    folder = save[form]("cls", False, prompts, default, max_seq_length=20, base="cased", lower=True)
+    scaled = save[form]("mean", True, prompts, default)
+    odd = save[form](("mean", "weightedmean"), False, prompts, default)
+
+    def is_noticed(module, name, fault, folder=folder):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, fault)
+            with pytest.raises(AssertionError):
+                require_agreement(folder, *case)
+
+    require_agreement(folder, *case)
+    read = sentence_folder.read_sentence_settings
+    for fault in FAULTS:
+        if form == "old" or fault.keys() & {"pooling", "normalize", "query_prompt", "passage_prompt"}:
+            is_noticed(load_module, read.__name__, lambda place, fault=fault: replace(read(place), **fault))
+    is_noticed(load_module, read.__name__, lambda place: replace(read(place), normalize=False), scaled)
+    embed = encoding.embed
+    for pooling in ("mean", "cls"):
+        other = {"mean": scaled, "cls": folder}[pooling]
+        wrong = {"mean": "cls", "cls": "mean"}[pooling]
+        is_noticed(
+            encoding, "embed", lambda encoder, ids, wrong=wrong: embed(replace(encoder, pooling=wrong), ids), other
+        )
+    is_noticed(retrieval, "encoder_text", lambda encoder, p: f"{p.title}. {encoder.passage_prompt}{p.text}")
+    is_noticed(models, "query_texts", lambda encoder, texts: texts)
+    monkeypatch.setattr(sentence_folder, "POOLINGS", (*FLAGS,))
+    with pytest.raises(AssertionError):  # two poolings
+        require_refusal(odd, r"pooling \['mean'\] is not supported")
+    with pytest.raises(pytest.fail.Exception):
+        require_refusal(save[form]("max"), "pooling")
 
 
 # What is refused
@@ -168,6 +295,22 @@ def test_unknown_modules_are_refused(save, module, message):
     with pytest.raises(InputError, match=message) as caught:
         models.load_encoder(str(folder))
     one_line(caught)
+
+
+def test_modules_that_the_library_saves_are_refused_by_their_name(plain, tmp_path):
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.models import Dense, LayerNorm, Normalize, Pooling, Transformer, WeightedLayerPooling
+
+    transformer = Transformer(plain)
+    folders = {
+        "Dense": [transformer, Pooling(32), Dense(32, 16), Normalize()],
+        "LayerNorm": [transformer, Pooling(32), LayerNorm(32)],
+        "WeightedLayerPooling": [transformer, WeightedLayerPooling(32, num_hidden_layers=2), Pooling(32)],
+    }
+    for name, modules in folders.items():
+        library = SentenceTransformer(modules=modules, device="cpu")
+        library.save(str(tmp_path / name), create_model_card=False)
+        require_refusal(tmp_path / name, f"module {name} is not supported")
 
 
 def test_modules_in_another_order_or_number_are_refused(save):
@@ -272,10 +415,7 @@ def test_damaged_or_missing_files_are_refused(save):
 
 
 def test_lower_case_is_applied_as_the_library_does(save):
-    folder = save["old"]()
-    tokenizer = json.loads((folder / "tokenizer.json").read_text())
-    tokenizer["normalizer"] |= {"lowercase": False, "strip_accents": False}
-    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    folder = save["old"](base="cased")
     cased = vectors(models.load_encoder(str(folder)), TEXTS)
     write(folder / "sentence_bert_config.json", do_lower_case=True)
     lower = vectors(models.load_encoder(str(folder)), TEXTS)
