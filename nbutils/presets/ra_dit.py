@@ -65,7 +65,13 @@ _TINY = RaDit(
 )
 
 _RETRIEVER_GPU = replace(
-    RETRIEVER, n_steps=400, batch_size=64, encoder_learning_rate=1e-5, warmup_steps=50, batch_tokens=16_384
+    RETRIEVER,
+    n_steps=400,
+    batch_size=64,
+    encoder_learning_rate=1e-5,
+    warmup_steps=50,
+    question_layers=None,
+    batch_tokens=16_384,
 )
 # Sized by arithmetic for one 80 GB GPU and four hours, not measured on one.
 _GPU = replace(
