@@ -14,12 +14,15 @@ class Rag:
     """The sizes of 01_rag. Raises InputError for more passages in training than the pool has for a question."""
 
     sources: Sources  # the question encoder is trained, the passage encoder never
+    human_dataset: str | None  # people's questions, a second domain; None: left out
     n_train: int | None  # questions that all trainings draw from; None = all
     n_questions: int | None  # test questions that are answered; None = all
+    n_several: int  # of these, answered from several passages
     n_retrieval: int | None  # test questions on which recall is measured; None = all
     n_dev: int  # dev questions of the learning curve and of the choice of the temperature
     n_offices: int  # changed offices of the index hot-swap; Factbook only
-    n_claims: int  # test claims, where the data set has them
+    n_traced: int  # test answers along which the posterior of the passages is followed
+    n_human: int  # people's questions of which 03 makes its pool
     n_seeds: int  # of the generators
     n_retriever_seeds: int  # of the retrievers that learn from the pool
     n_docs: int  # K in training
@@ -28,7 +31,6 @@ class Rag:
     retriever: TrainingSettings  # the question encoder, over the pool
     joint: TrainingSettings  # of question encoder and generator together
     offices: TrainingSettings  # of a generator on the offices of 2015; Factbook only
-    verifier: TrainingSettings  # of a generator on claims alone
     pool: Pool
     temperature: float  # p(z|x) is the softmax of the inner products divided by it
     temperatures: tuple[float, ...]  # of the sweep
@@ -41,12 +43,15 @@ class Rag:
 
 _TINY = Rag(
     sources=EMBEDDED,
+    human_dataset="squadshifts-wiki",
     n_train=None,
-    n_questions=100,
+    n_questions=160,
+    n_several=64,
     n_retrieval=None,
     n_dev=32,
-    n_offices=120,
-    n_claims=150,
+    n_offices=80,
+    n_traced=100,
+    n_human=200,
     n_seeds=3,
     n_retriever_seeds=5,
     n_docs=5,
@@ -55,9 +60,8 @@ _TINY = Rag(
     retriever=RETRIEVER,
     joint=replace(READING, n_steps=12, learning_rate=1e-4, encoder_learning_rate=1e-5, evaluate_every=0),
     offices=replace(READING, n_steps=48, batch_size=8, evaluate_every=0),
-    verifier=replace(READING, batch_size=8, evaluate_every=0),
     pool=POOL,
-    temperature=0.05,  # MiniLM's inner products are cosines, of which the best differ by hundredths
+    temperature=0.02,  # MiniLM's inner products are cosines, of which the best differ by hundredths
     temperatures=(0.01, 0.02, 0.05, 0.1, 1.0),
     max_new_tokens=10,
 )
@@ -71,17 +75,26 @@ _GPU = replace(
     sources=replace(DPR_AND_BART, index="IVF4096,Flat", search_parameters="nprobe=128", n_passages=1_000_000),
     n_train=40_000,
     n_questions=1_000,
+    n_several=500,
     n_retrieval=2_000,
     n_dev=500,
-    n_claims=1_000,
+    n_traced=1_000,
+    n_human=1_000,
     n_seeds=1,
     n_retriever_seeds=3,
     n_docs_eval=(1, 5, 15, 50),
     sft=replace(_FULL, n_steps=300, evaluate_every=50),
-    retriever=replace(RETRIEVER, n_steps=400, batch_size=64, warmup_steps=50, batch_tokens=16_384),
+    retriever=replace(
+        RETRIEVER,
+        n_steps=400,
+        batch_size=64,
+        encoder_learning_rate=1e-5,
+        warmup_steps=50,
+        question_layers=None,
+        batch_tokens=16_384,
+    ),
     joint=replace(_FULL, encoder_learning_rate=3e-5),
     offices=replace(_FULL, n_steps=64, warmup_steps=6),
-    verifier=_FULL,
     pool=Pool(n_questions=4_000, n_drawn=2_000, n_candidates=10),
     temperature=1.0,  # DPR was trained with the softmax of its inner products as they are
     temperatures=(0.1, 1.0, 10.0),
@@ -95,11 +108,14 @@ PRESETS = {
     "smoke": replace(
         _TINY,
         sources=replace(_TINY.sources, n_countries=12),
+        human_dataset=None,
         n_questions=5,
+        n_several=3,
         n_retrieval=12,
         n_dev=3,
         n_offices=3,
-        n_claims=3,
+        n_traced=3,
+        n_human=4,
         n_seeds=1,
         n_retriever_seeds=2,
         n_docs=2,
@@ -108,7 +124,6 @@ PRESETS = {
         retriever=replace(RETRIEVER, n_steps=3, batch_size=4, warmup_steps=1),
         joint=replace(_TINY.joint, **_SMOKE_TRAINING),
         offices=replace(_TINY.offices, **_SMOKE_TRAINING),
-        verifier=replace(_TINY.verifier, **_SMOKE_TRAINING),
         pool=Pool(n_questions=8, n_drawn=6, n_candidates=3),
         temperatures=(0.05, 1.0),
         max_new_tokens=4,
@@ -129,7 +144,6 @@ PRESETS = {
         n_train=None,
         n_questions=None,
         n_retrieval=None,
-        n_claims=10_000,
         n_docs=10,
         n_docs_eval=(1, 10, 15, 50),
         # about ten passes over the 79,169 training questions of NQ
