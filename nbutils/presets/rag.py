@@ -103,13 +103,13 @@ _GPU = replace(
 
 PARAMETERS = OF_SOURCES | {"train_steps": ("retriever.n_steps",), "joint_steps": ("joint.n_steps",)}
 
-_SMOKE_TRAINING = {"n_steps": 2, "batch_size": 2, "warmup_steps": 1, "lora_rank": 4, "lora_layers": 2}
+_SMOKE_TRAINING = {"n_steps": 3, "batch_size": 2, "warmup_steps": 1, "lora_rank": 4, "lora_layers": 2}
 PRESETS = {
     "smoke": replace(
         _TINY,
         sources=replace(_TINY.sources, n_countries=12),
         human_dataset=None,
-        n_questions=5,
+        n_questions=6,
         n_several=3,
         n_retrieval=12,
         n_dev=3,
@@ -120,12 +120,12 @@ PRESETS = {
         n_retriever_seeds=2,
         n_docs=2,
         n_docs_eval=(1, 2, 3, 4),
-        sft=replace(_TINY.sft, **_SMOKE_TRAINING, evaluate_every=1),
+        sft=replace(_TINY.sft, **_SMOKE_TRAINING, evaluate_every=2),
         retriever=replace(RETRIEVER, n_steps=3, batch_size=4, warmup_steps=1),
         joint=replace(_TINY.joint, **_SMOKE_TRAINING),
         offices=replace(_TINY.offices, **_SMOKE_TRAINING),
         pool=Pool(n_questions=8, n_drawn=6, n_candidates=3),
-        temperatures=(0.05, 1.0),
+        temperatures=(0.02, 1.0),
         max_new_tokens=4,
     ),
     "tiny": _TINY,

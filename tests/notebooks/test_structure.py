@@ -24,8 +24,8 @@ ONCE = ("title", "parameters", "setup", "try-it", "takeaways")
 TAGS = {*RANKS, *ONCE}
 MARKDOWN_TAGS = {"title", "formula", "caption", "takeaways"}
 # In statements: a long call laid out over lines is one, so that nothing is packed into a line to keep a limit.
-MAX_STATEMENTS = {"setup": 18, "data": 18, "method": 15, "run": 24, "figure": 22, "claim": 15}  # other code cells: 25
-MAX_LINES = {"method": 15}  # other code cells: 40, what a screen shows
+MAX_STATEMENTS = {"setup": 20, "data": 25, "method": 15, "run": 30, "figure": 22, "claim": 15}  # other code cells: 25
+MAX_LINES = {"method": 20}  # other code cells: 40, what a screen shows
 SHOWS_SOMETHING = {"data", "figure", "claim", "try-it"}
 
 MACHINE_PATH = re.compile(
@@ -141,7 +141,7 @@ def n_statements(source: str) -> int:
 
 
 def check_lengths(notebook) -> list[str]:
-    """Cells of at most 25 statements and 40 lines, shorter by tag, and half of them at most 11 statements."""
+    """Cells of at most 25 statements and 40 lines, shorter by tag, and half of them at most 15 statements."""
     cells = code_cells(notebook)
     counts = [n_statements(cell.source) for cell in cells]
     problems = []
@@ -151,8 +151,8 @@ def check_lengths(notebook) -> list[str]:
             problems.append(f"{named(cell)} has {count} statements, at most {MAX_STATEMENTS.get(tag, 25)}")
         if lines > MAX_LINES.get(tag, 40):
             problems.append(f"{named(cell)} has {lines} lines, at most {MAX_LINES.get(tag, 40)}")
-    if statistics.median(counts) > 11:
-        problems.append(f"half of the code cells have more than {statistics.median(counts):g} statements, at most 11")
+    if statistics.median(counts) > 15:
+        problems.append(f"half of the code cells have more than {statistics.median(counts):g} statements, at most 15")
     return problems
 
 
@@ -427,10 +427,10 @@ def test_a_good_notebook_passes(check):
         (check_neighbours, drop("formula"), "has no formula above it"),
         (check_neighbours, move("caption", 4), "has no figure above it"),
         (check_lengths, source("try-it", "x = 1\n" * 26), "has 26 statements, at most 25"),
-        (check_lengths, source("run", "if x:\n" + "    x = 1; x = 2\n" * 12), "has 25 statements, at most 24"),
-        (check_lengths, source("method", "x = [\n" + "    1,\n" * 14 + "]"), "has 16 lines, at most 15"),
+        (check_lengths, source("run", "if x:\n" + "    x = 1; x = 2\n" * 15), "has 31 statements, at most 30"),
+        (check_lengths, source("method", "x = [\n" + "    1,\n" * 19 + "]"), "has 21 lines, at most 20"),
         (check_lengths, source("run", "x = [\n" + "    1,\n" * 39 + "]"), "has 41 lines, at most 40"),
-        (check_lengths, lambda n: [c.update(source="x = 1\n" * 12) for c in code_cells(n)], "more than 12 statements"),
+        (check_lengths, lambda n: [c.update(source="x = 1\n" * 16) for c in code_cells(n)], "more than 16 statements"),
         (check_prose, source("title", "# A demonstration"), "the title is not"),
         (check_prose, source("takeaways", "- one\n- two"), "2 takeaways"),
         (check_prose, source("caption", "Dense beats BM25."), "says 'beats'"),

@@ -42,9 +42,12 @@ def small(tmp_path_factory):
 
 @pytest.mark.notebook
 def test_a_data_set_of_questions_alone_will_do(small):
+    """Offices of two years and people's questions are left out and said to be; all else is there."""
     _, base = small
-    assert base["figures"].keys() == {"learning", "questions", "passages", "posterior"}
-    assert not any("verification" in name or "clues" in name for name in base["scores"])
+    assert {"recall", "answers", "several_passages", "posterior"} <= base["figures"].keys()
+    missing = {"01.swap_matched_over_mismatched", "01.weights_cannot_be_swapped", "01.rag_over_closed_book_human"}
+    assert missing <= base["skipped"].keys()
+    assert not any("holders" in name or "people" in name for name in base["scores"])
 
 
 @pytest.mark.slow
