@@ -14,7 +14,7 @@ class RaDit:
     """The sizes of 03_ra_dit. Raises InputError for more questions of a retriever than the pool has."""
 
     sources: Sources  # the question encoder is trained, the passage encoder in one ablation only
-    human_dataset: str | None  # people's questions, the second domain; None: left out
+    human_dataset: str | None  # human-written questions, the second domain; None: left out
     n_train: int | None  # questions that both trainings draw from; None = all
     n_questions: int | None  # test questions that are answered; None = all
     n_several: int  # of these, answered from several passages and with solved examples

@@ -14,7 +14,7 @@ class Rag:
     """The sizes of 01_rag. Raises InputError for more passages in training than the pool has for a question."""
 
     sources: Sources  # the question encoder is trained, the passage encoder never
-    human_dataset: str | None  # people's questions, a second domain; None: left out
+    human_dataset: str | None  # human-written questions, a second domain; None: left out
     n_train: int | None  # questions that all trainings draw from; None = all
     n_questions: int | None  # test questions that are answered; None = all
     n_several: int  # of these, answered from several passages
@@ -22,7 +22,7 @@ class Rag:
     n_dev: int  # dev questions of the learning curve and of the choice of the temperature
     n_offices: int  # changed offices of the index hot-swap; Factbook only
     n_traced: int  # test answers along which the posterior of the passages is followed
-    n_human: int  # people's questions of which 03 makes its pool
+    n_human: int  # human-written questions of which 03 makes its pool
     n_seeds: int  # of the generators
     n_retriever_seeds: int  # of the retrievers that learn from the pool
     n_docs: int  # K in training
