@@ -29,7 +29,5 @@ READING = TrainingSettings(
 )
 # On the dev subjects three of MiniLM's six layers learned as much at 1e-4 as all at 3e-5, in half the time; more rate
 # or more steps over one pool gained nothing.
-RETRIEVER = TrainingSettings(
-    n_steps=100, batch_size=32, encoder_learning_rate=1e-4, warmup_steps=4, question_layers=3
-)
+RETRIEVER = TrainingSettings(n_steps=100, batch_size=32, encoder_learning_rate=1e-4, warmup_steps=4, question_layers=3)
 POOL = Pool(n_questions=800, n_drawn=400, n_candidates=6)

@@ -113,9 +113,7 @@ PRESETS = {
         n_retriever_seeds=2,
         n_docs=2,
         n_examples=2,
-        sft=replace(
-            READING, n_steps=3, batch_size=2, warmup_steps=1, lora_rank=4, lora_layers=2, evaluate_every=2
-        ),
+        sft=replace(READING, n_steps=3, batch_size=2, warmup_steps=1, lora_rank=4, lora_layers=2, evaluate_every=2),
         retriever=replace(RETRIEVER, n_steps=3, batch_size=4, warmup_steps=1),
         both_encoders=replace(RETRIEVER, n_steps=2, batch_size=2, warmup_steps=1, passage_layers=1),
         pool=Pool(n_questions=8, n_drawn=6, n_candidates=3),
