@@ -200,6 +200,8 @@ SAME = {
     "trained anew": "closed-book",
     "untuned": "BM25",
     "dropout on": "BM25",
+    "joint": "random passage",
+    "supervised": "gold passage",
 }  # two names of one method, or two that never stand in one figure
 
 
