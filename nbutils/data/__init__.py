@@ -5,7 +5,7 @@ from nbutils.data.hub import HUB_SETS, hub_dataset, is_known, load_corpus, load_
 from nbutils.data.importers import import_file, import_jsonl, import_squad
 from nbutils.data.load import is_own, load_dataset
 from nbutils.data.passages import split_text
-from nbutils.data.probes import answer_options, counterfactual_passages, unrelated_texts
+from nbutils.data.probes import unrelated_texts
 from nbutils.data.sampling import one_per_fact, require_held_out, sample, sample_mixture, select, task_batches
 from nbutils.data.schema import Dataset, Example, Passage, content_sha256, corpus_sha256
 from nbutils.data.tasks import (

@@ -3,7 +3,6 @@
 from nbutils.generation.compiled import call_compiled, compile_layers, gelu_tanh
 from nbutils.generation.continuations import question_batches, score_continuations, tokenize_prompts
 from nbutils.generation.decoding import generate
-from nbutils.generation.instructions import Instance, instruction_batches, instruction_examples
 from nbutils.generation.prefix import (
     Prefix,
     compile_for,
@@ -16,7 +15,6 @@ from nbutils.generation.prefix import (
 )
 from nbutils.generation.prompts import (
     build_prompt,
-    concatenated_prompt,
     instruction_prompt,
     instruction_templates,
     passage_prompts,

@@ -69,12 +69,6 @@ def passage_prompts(
     ]
 
 
-def concatenated_prompt(question: str, passages: Sequence[Passage]) -> str:
-    """One prompt with all passages, the last one's place for the best: `passages` come best first."""
-    rest = "".join(instruction_prompt("", "", passage) for passage in reversed(passages))
-    return rest + build_prompt(question)
-
-
 def instruction_prompt(question: str, wording: str, passage: Passage | None = None) -> str:
     """The prompt of `generation.build_prompt` with a `wording` in place of its "Question: ... Answer:"."""
     background = build_prompt(question, passage).removesuffix(build_prompt(question))

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from nbutils.errors import InputError
-from nbutils.presets.learning import POOL, READING, RETRIEVER, Pool
+from nbutils.presets.learning import POOL, POOL_GPU, READING, RETRIEVER, RETRIEVER_GPU, Pool
 from nbutils.presets.sources import EMBEDDED, WIKIPEDIA, Sources
 from nbutils.presets.sources import PARAMETERS as OF_SOURCES
 from nbutils.training import TrainingSettings
@@ -64,15 +64,6 @@ _TINY = RaDit(
     max_new_tokens=10,
 )
 
-_RETRIEVER_GPU = replace(
-    RETRIEVER,
-    n_steps=400,
-    batch_size=64,
-    encoder_learning_rate=1e-5,
-    warmup_steps=50,
-    question_layers=None,
-    batch_tokens=16_384,
-)
 # Sized by arithmetic for one 80 GB GPU and four hours, not measured on one.
 _GPU = replace(
     _TINY,
@@ -88,9 +79,9 @@ _GPU = replace(
     sft=replace(
         READING, n_steps=500, batch_size=64, learning_rate=1e-4, warmup_steps=50, batch_tokens=16_384, evaluate_every=50
     ),
-    retriever=_RETRIEVER_GPU,
-    both_encoders=replace(_RETRIEVER_GPU, batch_size=16),
-    pool=Pool(n_questions=4_000, n_drawn=2_000, n_candidates=10),
+    retriever=RETRIEVER_GPU,
+    both_encoders=replace(RETRIEVER_GPU, batch_size=16),
+    pool=POOL_GPU,
     n_scored=1_000,
     n_chunks=4_000,
     max_words_chunk=40,  # about 50 tokens

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from nbutils.errors import InputError
-from nbutils.presets.learning import POOL, READING, RETRIEVER, Pool
+from nbutils.presets.learning import POOL, POOL_GPU, READING, RETRIEVER, RETRIEVER_GPU, Pool
 from nbutils.presets.sources import DPR_AND_BART, EMBEDDED, Sources
 from nbutils.presets.sources import PARAMETERS as OF_SOURCES
 from nbutils.training import TrainingSettings
@@ -84,18 +84,10 @@ _GPU = replace(
     n_retriever_seeds=3,
     n_docs_eval=(1, 5, 15, 50),
     sft=replace(_FULL, n_steps=300, evaluate_every=50),
-    retriever=replace(
-        RETRIEVER,
-        n_steps=400,
-        batch_size=64,
-        encoder_learning_rate=1e-5,
-        warmup_steps=50,
-        question_layers=None,
-        batch_tokens=16_384,
-    ),
+    retriever=RETRIEVER_GPU,
     joint=replace(_FULL, encoder_learning_rate=3e-5),
     offices=replace(_FULL, n_steps=64, warmup_steps=6),
-    pool=Pool(n_questions=4_000, n_drawn=2_000, n_candidates=10),
+    pool=POOL_GPU,
     temperature=1.0,  # DPR was trained with the softmax of its inner products as they are
     temperatures=(0.1, 1.0, 10.0),
     max_new_tokens=16,

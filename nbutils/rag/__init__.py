@@ -5,7 +5,6 @@ from nbutils.rag.candidates import (
     Candidates,
     best_answer,
     marginal_logprobs,
-    option_logprobs,
     scatter_prior,
     sequence_candidates,
 )

@@ -87,45 +87,6 @@ def best_answer(candidates: Candidates, log_prior: np.ndarray, fast: bool = Fals
     return candidates.texts[int(marginal_logprobs(candidates, log_prior, fast).argmax())]
 
 
-def option_logprobs(generator: Generator, prompts: list[list[str]], options: list[list[str]]) -> list[np.ndarray]:
-    """log p(y|x,z) of every option of a question under each of its prompts, the ending included: (C, K) arrays.
-
-    Constrained choice: the answer is the option with the largest sum over passages, `numpy.logaddexp` of these and
-    log p(z|x). Each prompt is read once. Results are kept by content, see `generation.generate`.
-    """
-    require_prompts(prompts)
-    if len(options) != len(prompts) or not all(text.strip() for row in options for text in row or [""]):
-        raise InputError(f"{len(options)} lists of options for {len(prompts)} questions: give one each, none blank")
-
-    def compute() -> list:
-        return [row.tolist() for row in _option_logprobs(generator, prompts, options)]
-
-    texts = [part for row in options for part in (str(len(row)), *row)]
-    key = prompts_key(_option_logprobs, generator, "", [*prompts, texts])
-    return [np.array(row) for row in cache.json_list("rag", key, compute)]
-
-
-def _option_logprobs(generator: Generator, prompts: list[list[str]], options: list[list[str]]) -> list[np.ndarray]:
-    prompt_ids = tokenize_prompts(generator, prompts, 1)
-    compile_for(generator, prompt_ids)
-    results: list[np.ndarray] = [np.empty(0)] * len(prompts)
-    with inference(), progress_bar(len(prompts), "Scoring options") as progress:
-        for block in question_batches(generator, prompt_ids, 1, 1):
-            n_docs = len(prompt_ids[block[0]])
-            prefix, features = prefill(generator, [ids for row in block for ids in prompt_ids[row]])
-            rows, answers = [], []
-            for i, row in enumerate(block):
-                for ids in _answer_ids(generator, max(prompts[row], key=len), options[row]):
-                    rows += range(i * n_docs, (i + 1) * n_docs)
-                    answers += [ids] * n_docs
-            flat = score_continuations(generator, prefix, features, rows, answers).cpu().double().numpy()
-            for row in block:
-                size = len(options[row]) * n_docs
-                results[row], flat = flat[:size].reshape(-1, n_docs), flat[size:]
-            progress.update(len(block))
-    return results
-
-
 def scatter_prior(pool: Sequence[str], ids: Sequence[str], log_prior: np.ndarray) -> np.ndarray:
     """log p(z|x) over the passages of `pool`: that of `ids` in their places, -inf (not retrieved) elsewhere.
 

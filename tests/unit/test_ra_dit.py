@@ -108,19 +108,6 @@ def test_scores_of_passages_leave_the_ending_out_and_are_kept(llama, monkeypatch
     assert np.array_equal(rag.answer_logprobs_by_passage(llama, prompts, ANSWERS[:2]), found)
 
 
-@pytest.mark.parametrize("architecture", ["llama", "bart"])
-def test_options_have_the_scores_of_answers(generators, architecture):
-    generator = generators(architecture)
-    options = [["yen", "Paris", "the sol"], ["French"]]
-    found = rag.option_logprobs(generator, [PROMPTS[:2], PROMPTS[3:4]], options)
-    assert [row.shape for row in found] == [(3, 2), (1, 1)]
-    pairs = [(PROMPTS[k], text) for text in options[0] for k in range(2)] + [(PROMPTS[3], "French")]
-    expected = [row.sum() for row in generation.answer_logprobs(generator, *map(list, zip(*pairs, strict=True)))]
-    assert np.allclose(np.concatenate([row.ravel() for row in found]), expected, atol=1e-3)
-    with pytest.raises(InputError, match="1 lists of options for 2 questions"):
-        rag.option_logprobs(generator, [PROMPTS[:1], PROMPTS[1:2]], options[:1])
-
-
 def test_a_pool_of_passages_serves_every_retriever(llama):
     """Candidates of four passages, of which two count, are those of a search with the two."""
     pool, chosen = [*CORPUS][:4], [2, 0]

@@ -156,54 +156,16 @@ def asked(id_, text, answer, gold, field="capital", split="train"):
     return question_example(id_, text, (answer,), (gold,), "fact", split, field)
 
 
-def test_one_instance_a_passage_and_one_task_a_batch():
-    items = {name: [QUESTION] * 9 for name in ("questions", "reading", "closed-book")}
-    rows = generation.instruction_batches(items, ("questions", "reading", "closed-book"), 2, 4, 3, seed=0)
-    assert [(row.task, row.rank) for row in rows] == [
-        *[("questions", rank) for _ in range(2) for rank in range(3)],
-        *[("reading", 0)] * 6,
-        *[("closed-book", 0)] * 6,
-        *[("questions", rank) for _ in range(2) for rank in range(3)],
-    ]
-
-
-def test_the_same_instructions_with_and_without_retrieved_passages():
-    items = [asked("q1", "What is the capital of Peru?", "Lima", "p1")]
-    rows = [
-        generation.Instance(task, items[0], rank) for task in ("questions", "reading", "closed-book") for rank in (0, 1)
-    ]
-    with_passages, answers = generation.instruction_examples(rows, LAND, 0, [["p2", "p1"]] * 6)
-    without, same = generation.instruction_examples(rows, LAND, 0)
-    assert answers == same == ["Lima"] * 6
-    passages = [SANDS.text, PEOPLE.text, PEOPLE.text, PEOPLE.text, None, None]
-    for prompt, bare, passage, row in zip(with_passages, without, passages, rows, strict=True):
-        assert prompt.endswith(bare) or row.task == "reading"
-        assert prompt.startswith("Background: ") == (passage is not None) and (passage or "") in prompt
-        assert bare.startswith("Background: ") == (row.task == "reading")
-        assert "What is the capital of Peru?" in bare
-    nothing, _ = generation.instruction_examples(rows, LAND, 0, [["", "p1"]] * 6)  # a place that a search left empty
-    assert nothing[0] == without[0] and nothing[1:] == with_passages[1:]
-    many, _ = generation.instruction_examples([rows[4]] * 40, LAND, 0)
-    assert set(many) == {
-        wording.replace("{question}", items[0].question) for wording in generation.instruction_templates("closed-book")
-    }
-    assert many != generation.instruction_examples([rows[4]] * 40, LAND, 1)[0]
-
-
-@pytest.mark.parametrize("task", ["questions", "reading", "closed-book", "verification", "long-form", "continuation"])
-def test_wordings_are_files_that_say_what_is_asked(task):
-    known = generation.instruction_templates(task)
+def test_wordings_are_files_that_say_what_is_asked():
+    known = generation.instruction_templates("continuation")
     assert len(known) == len(set(known)) and all(wording.count("{question}") == 1 for wording in known)
-    assert known[0] == ("{question}" if task == "continuation" else "Question: {question}\nAnswer:")
+    assert known[0] == "{question}"
     assert all(wording == wording.rstrip() and "\n\n" not in wording for wording in known)
 
 
 def test_prompts_by_exact_string():
-    wording = generation.instruction_templates("questions")[1]
-    assert generation.instruction_prompt("Where?", wording, SANDS) == f"Background: Chad. {SANDS.text}\n\nQ: Where?\nA:"
-    assert generation.concatenated_prompt("Where?", [PEOPLE, SANDS]) == (
-        f"Background: Chad. {SANDS.text}\n\nBackground: Peru. {PEOPLE.text}\n\nQuestion: Where?\nAnswer:"
-    )
+    prompt = generation.instruction_prompt("Where?", "Q: {question}\nA:", SANDS)
+    assert prompt == f"Background: Chad. {SANDS.text}\n\nQ: Where?\nA:"
     with pytest.raises(InputError, match=r"task 'poems' has no wordings: write instructions_poems\.txt"):
         generation.instruction_templates("poems")
 
@@ -227,35 +189,3 @@ def test_a_mix_has_its_shares():
     assert set(data.sample_mixture([3, 5], [0, 1], 20, 0)) == set(range(3, 8))
     with pytest.raises(InputError, match="give one to each, 1 in all"):
         data.sample_mixture([3, 5], [0.5, 0.6], 20, 0)
-
-
-def test_planted_answers_and_options():
-    lima, chad = asked("q1", "?", "Lima", "p1"), asked("q2", "?", "N'Djamena", "p2")
-    sol, twice = asked("q3", "?", "sol", "p1", "currency"), asked("q4", "?", "Quito", "p1")
-    lonely = asked("q5", "?", "franc", "p2", "nothing else")
-    pool = [lima, chad, sol]
-    planted = data.counterfactual_passages([lima, sol, twice, lonely], LAND, pool, 0)
-    assert planted == {"q1": (Passage("Peru", PEOPLE.text.replace("Lima", "N'Djamena")), "N'Djamena")}
-    second = question_example("q6", "?", ("Lima", "Cuzco"), ("p1",), field="capital")  # its other answer would remain
-    assert data.counterfactual_passages([second], LAND, pool, 0) == {}
-    assert data.answer_options([lima, sol], pool, 2, 0) == {"q1": ["Lima", "N'Djamena"]}
-    # Whole words alone: "3" is no part of another number, nor of a decimal one.
-    area, other = asked("q7", "?", "3", "p3", "area"), asked("q8", "?", "7", "p1", "area")
-    sea = {**LAND, "p3": Passage("Sea", "Area: 3 sq km of 1,350 in all, 0.3 of it land, 3.5 deep, 3,000 wide; 3.")}
-    planted = data.counterfactual_passages([area], sea, [area, other], 0)
-    assert planted["q7"][0].text == "Area: 7 sq km of 1,350 in all, 0.3 of it land, 3.5 deep, 3,000 wide; 7."
-    # Of questions without a field nobody knows which answers are of the same sort.
-    open_ended = [asked("q9", "?", "Lima", "p1", ""), asked("q10", "?", "franc", "p2", "")]
-    assert (
-        data.counterfactual_passages(open_ended, LAND, open_ended, 0)
-        == data.answer_options(open_ended, open_ended, 2, 0)
-        == {}
-    )
-    assert data.answer_options([lima], pool, 3, 0) == {}
-
-
-def test_unrelated_texts_are_prose_of_one_length():
-    texts = data.unrelated_texts(5, 60, 0)
-    assert len({*texts}) == 5 and {len(text.split()) for text in texts} == {60}
-    assert texts == data.unrelated_texts(5, 60, 0) != data.unrelated_texts(5, 60, 1)
-    assert all("`" not in text and "*" not in text for text in texts)
