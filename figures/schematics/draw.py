@@ -155,6 +155,70 @@ def draw_rag() -> Any:
     return ax.figure
 
 
+def draw_rag_end2end() -> Any:
+    """Siriwardhana et al. 2021, 2023: the gradient reaches the passage encoder too, and the index follows it."""
+    ax, middle, below = sheet(456), 150, 286
+    question = box(ax, (8, 128, 78, 172), "data", "question\n$x$")
+    encoder = box(ax, (98, 118, 182, 182), "learns", "*question\n*encoder")
+    index = box(ax, (228, 98, 344, 202), "frozen")
+    passages = box(ax, (386, 94, 464, 206), "data")
+    generator = box(ax, (504, 118, 590, 182), "learns", "*generator\nreads\neach pair")
+    marginal = box(ax, (646, 112, 790, 188), "data")
+    loss = box(ax, (646, 20, 790, 58), "data", "loss  $-\\log\\, p(y|x)$")
+    passage_encoder = box(ax, (416, 242, 534, 330), "learns", "*passage\n*encoder\nencodes them\nanew each step")
+    prior = box(ax, (634, 242, 790, 330), "data")
+    box(ax, (158, 238, 404, 398), "panel")
+    corpus = box(ax, (167, 264, 237, 308), "data", "all\npassages", fontsize=SMALL)
+    copy = box(ax, (258, 254, 342, 318), "frozen", "*passage\n*encoder\nsnapshot")
+
+    for y, text in ((112, "*index"), (129, "search by"), (147, "$\\tilde{d}(z)^{\\top}q(x)$")):
+        write(ax, index.x, y, text)
+    write(ax, index.x, 180, "$\\tilde{d}$ of an earlier\npassage encoder", fontsize=SMALL)
+    write(ax, passages.x, 110, "$K$ passages", fontsize=SMALL)
+    for y, text in ((132, "$x, z_1$"), (152, "$x, z_2$"), (169, "⋮"), (187, "$x, z_K$")):
+        write(ax, passages.x, y, text)
+    for y, text in ((127, "*marginalize"), (146, "$p(y|x) =$"), (165, "$\\sum_z\\, p(z|x)\\, p(y|x,z)$")):
+        write(ax, marginal.x, y, text)  # the sum is taller than a line
+    write(ax, prior.left + 44, 266, "$p(z|x)$")
+    bars(ax, prior.left + 86, 254, (42, 20, 7))
+    for y, text in ((297, "softmax of $d(z)^{\\top}q(x)$,"), (316, "both of this step")):
+        write(ax, prior.x, y, text)
+
+    arrow(ax, (question.right, middle), (encoder.left, middle))
+    arrow(ax, (encoder.right, middle), (index.left, middle))
+    write(ax, (encoder.right + index.left) / 2, middle - 14, "$q(x)$")
+    arrow(ax, (index.right, middle), (passages.left, middle))
+    write(ax, (index.right + passages.left) / 2, middle - 14, "ids")
+    arrow(ax, (passages.right, middle), (generator.left, middle))
+    arrow(ax, (generator.right, middle), (marginal.left, middle))
+    write(ax, (generator.right + marginal.left) / 2, middle - 14, "$p(y|x,z)$", fontsize=SMALL)
+    arrow(ax, (marginal.x, marginal.top), (marginal.x, loss.bottom))
+
+    arrow(ax, (442, passages.bottom), (442, passage_encoder.top))
+    write(ax, 432, 224, "$z$")
+    arrow(ax, (passage_encoder.right, below), (prior.left, below))
+    write(ax, (passage_encoder.right + prior.left) / 2, below - 14, "$d(z)$")
+    arrow(ax, (encoder.x, encoder.bottom), (encoder.x, 414), (marginal.x, 414), (marginal.x, prior.bottom))
+    write(ax, marginal.x + 22, 374, "$q(x)$")
+    arrow(ax, (marginal.x, prior.top), (marginal.x, marginal.bottom))
+    write(ax, marginal.x + 28, 217, "$p(z|x)$")
+
+    arrow(ax, (passage_encoder.left, below), (copy.right, below))
+    write(ax, 374, below - 12, "copy", fontsize=SMALL)
+    write(ax, 374, below + 22, "every\n$n$ steps", fontsize=SMALL)
+    arrow(ax, (corpus.right, below), (copy.left, below))
+    arrow(ax, (copy.x, copy.top), (copy.x, index.bottom))
+    write(ax, copy.x + 8, 222, "$\\tilde{d}(z)$", ha="left")
+    write(ax, 281, 346, "*refresh of the index")
+    write(ax, 281, 373, "in the process, or by Ray actors\nwhile training goes on", fontsize=SMALL)
+
+    arrow(ax, (loss.left, loss.y), (generator.x, loss.y), (generator.x, generator.top), gradient=True)
+    arrow(ax, (generator.x, loss.y), (484, loss.y), (484, passage_encoder.top), gradient=True)
+    arrow(ax, (484, loss.y), (encoder.x, loss.y), (encoder.x, encoder.top), gradient=True)
+    legend(ax, 438)
+    return ax.figure
+
+
 def prompts(ax: Any, edges: tuple[float, ...], parts: tuple[str, ...]) -> None:
     """One prompt of several parts between the given edges, and the edges of more prompts behind it: one a passage."""
     for shift in (6, 3, 0):
@@ -244,6 +308,19 @@ SCHEMATICS = {
         "each with a probability p(z|x). The generator, which learns, reads x with each passage and gives p(y|x,z). "
         "The sum of p(z|x) p(y|x,z) over the passages is p(y|x). From it come the answer y and the loss. The gradient "
         "of the loss flows back into the generator and the question encoder, not into the passage encoder.",
+    ),
+    "rag_end2end.svg": (
+        draw_rag_end2end,
+        "RAG end to end (Siriwardhana et al. 2021, 2023)",
+        "A question x goes through the question encoder, which learns, to a vector q(x). It is compared with an index "
+        "of passage vectors that an earlier passage encoder has made. The search returns the ids of K passages. In "
+        "each step the passage encoder, which learns too, encodes these K passages anew to vectors d(z), and the "
+        "softmax of the products of d(z) and q(x), both of this step, is p(z|x). The generator, which learns, reads "
+        "x with each passage and gives p(y|x,z). The sum of p(z|x) p(y|x,z) over the passages is p(y|x), and from it "
+        "comes the loss. Its gradient flows back into the generator, the question encoder and the passage encoder. "
+        "Every n steps the index is refreshed: a copy of the passage encoder, a snapshot, encodes all passages, and "
+        "their vectors replace those of the index. This happens in the process, or Ray actors do it while training "
+        "goes on.",
     ),
     "ra_dit.svg": (
         draw_ra_dit,

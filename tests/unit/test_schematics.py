@@ -166,11 +166,19 @@ def is_colored(patch, color):
     ("name", "parts"),
     [
         ("rag.svg", [("generator reads each pair", "learns"), ("question encoder", "learns")]),
+        (
+            "rag_end2end.svg",
+            [
+                ("generator reads each pair", "learns"),
+                ("passage encoder encodes them anew each step", "learns"),
+                ("question encoder", "learns"),
+            ],
+        ),
         ("ra_dit.svg", [("language model (LoRA)", "learns"), ("question encoder", "learns")]),
     ],
 )
 def test_gradients_end_at_what_learns_and_only_there(name, parts):
     fig = SCRIPT.SCHEMATICS[name][0]()
     assert parts_with_a_gradient(fig) == parts
-    SCRIPT.arrow(fig.axes[0], (288, 380), (288, 306), gradient=True)  # in rag.svg, the passage encoder
-    assert (parts_with_a_gradient(fig) == parts) is (name != "rag.svg")
+    SCRIPT.arrow(fig.axes[0], (288, 380), (288, 306), gradient=True)  # in RAG, the frozen passage encoder
+    assert (parts_with_a_gradient(fig) == parts) is (name == "ra_dit.svg")
