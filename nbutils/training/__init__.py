@@ -11,8 +11,10 @@ from nbutils.training.checkpoints import read_state
 from nbutils.training.contrastive import train_contrastive
 from nbutils.training.embedding import embed_texts, search_with_gradients
 from nbutils.training.end2end import End2EndObjective, train_end2end
+from nbutils.training.end2end_retriever import End2EndPoolObjective, train_end2end_retriever
 from nbutils.training.fine_tuning import FineTuningObjective, fine_tune
 from nbutils.training.loop import Learners
+from nbutils.training.lower_layers import LowerLayers, encode_above
 from nbutils.training.lsr import train_lsr
 from nbutils.training.pool import PoolObjective
 from nbutils.training.rag import RagObjective, train_rag

@@ -8,7 +8,7 @@ from nbutils.errors import InputError
 from nbutils.models import Encoder, Generator
 from nbutils.retrieval import DenseIndex
 from nbutils.training.adapters import LORA_TARGETS, is_quantized, module_names
-from nbutils.training.settings import MARGINALIZATIONS, TrainingSettings, encoder_layers
+from nbutils.training.settings import MARGINALIZATIONS, TOWERS, TrainingSettings, encoder_layers
 from nbutils.training.top_layers import require_top_layers
 
 
@@ -88,3 +88,13 @@ def require_index(encoder: Encoder | None, index: DenseIndex | None, corpus: dic
         raise InputError(
             f"passage {min(unknown)!r} of the index is not in the corpus: give the corpus that was indexed"
         )
+
+
+def require_refresh(refresh_every: int | None, towers: tuple[str, ...], n_steps: int) -> None:
+    """`towers` learn, and what they search follows every `refresh_every` steps."""
+    if not towers or not {*towers} <= {*TOWERS}:
+        raise InputError(f"towers = {towers}: name one or both of {', '.join(TOWERS)}")
+    if refresh_every is not None and not 1 <= refresh_every < n_steps:
+        raise InputError(f"refresh_every = {refresh_every}: give 1 to {n_steps - 1}, or None for an index that stays")
+    if refresh_every is not None and "passage" not in towers:
+        raise InputError("the passage encoder does not learn: its index would stay as it is, give refresh_every=None")

@@ -10,7 +10,7 @@ from nbutils import cache, retrieval
 from nbutils.data import Example, Passage, corpus_sha256
 from nbutils.errors import InputError
 from nbutils.models import Encoder, Generator, query_texts
-from nbutils.training.checks import require_index, require_layers, require_marginal, require_settings
+from nbutils.training.checks import require_index, require_layers, require_marginal, require_refresh, require_settings
 from nbutils.training.embedding import embed_texts, nearest_passages
 from nbutils.training.identity import run_key
 from nbutils.training.launch import carry_out
@@ -55,7 +55,8 @@ def train_end2end(
     Raises as `train_rag`, and when `refresh_every` would leave the index as it was.
     """
     require_marginal(examples, marginalization, temperature)
-    _require_refresh(refresh_every, n_actors, towers, settings.n_steps)
+    require_refresh(refresh_every, towers, settings.n_steps)
+    _require_actors(refresh_every, n_actors)
     both = {"question": question_encoder, "passage": passage_encoder}
     learning = {tower: both[tower] for tower in TOWERS if tower in towers}
     require_settings(settings, generator, 1)
@@ -128,12 +129,6 @@ def _build_index(corpus, description, search_parameters, seed, encoder: Encoder,
     return retrieval.build_dense(encoder, corpus, description, search_parameters, seed, vectors)
 
 
-def _require_refresh(refresh_every: int | None, n_actors: int, towers: tuple[str, ...], n_steps: int) -> None:
-    if not towers or not {*towers} <= {*TOWERS}:
-        raise InputError(f"towers = {towers}: name one or both of {', '.join(TOWERS)}")
-    if refresh_every is not None and not 1 <= refresh_every < n_steps:
-        raise InputError(f"refresh_every = {refresh_every}: give 1 to {n_steps - 1}, or None for an index that stays")
-    if refresh_every is not None and "passage" not in towers:
-        raise InputError("the passage encoder does not learn: its index would stay as it is, give refresh_every=None")
+def _require_actors(refresh_every: int | None, n_actors: int) -> None:
     if n_actors < 0 or (n_actors and refresh_every is None):
         raise InputError(f"n_actors = {n_actors} with refresh_every = {refresh_every}: there is nothing for them to do")

@@ -44,25 +44,12 @@ def train_rag_retriever(
     History: `loss` (nats per answer), `grad_norm` (before clipping), `max_doc_prob` (mean of max_z p(z|x)) and
     `posterior_entropy` (nats, of p(z|x,y)). Raises InputError for arrays that do not fit, and as `train_rag`.
     """
-    require_index(question_encoder, index, corpus, n_docs)
-    positions = require_candidates(index, queries, passage_ids)
-    token_logprobs, mask = require_logprobs(token_logprobs[0]), np.asarray(token_logprobs[1], dtype=bool)
-    if (
-        token_logprobs.shape != (*positions.shape, mask.shape[-1])
-        or len(mask) != len(positions)
-        or not mask.any(1).all()
-    ):
-        raise InputError(
-            f"token_logprobs {token_logprobs.shape} and mask {mask.shape} of candidates {positions.shape}: give "
-            "(N, M, T) and (N, T), at least one token to each answer"
-        )
-    if not 2 <= n_docs <= positions.shape[1]:
-        raise InputError(f"n_docs = {n_docs}: give 2 to {positions.shape[1]}, the candidates of a query")
-    require_marginalization(marginalization)
-    require_temperature(temperature)
-    loss = MarginalLoss(token_logprobs, mask, n_docs, marginalization, temperature)
+    positions, loss = marginal_loss(
+        question_encoder, index, corpus, queries, passage_ids, token_logprobs, n_docs, marginalization, temperature
+    )
     objective = PoolObjective(loss, queries, positions, index, corpus)
-    content = [f"{n_docs} {marginalization} {temperature!r}", str(token_logprobs.tolist()), str(mask.tolist())]
+    kept = str(loss.token_logprobs.tolist()), str(loss.mask.tolist())
+    content = [f"{n_docs} {marginalization} {temperature!r}", *kept]
     return learn([PoolObjective, MarginalLoss], objective, question_encoder, passage_encoder, settings, seed, *content)
 
 
@@ -93,3 +80,30 @@ class MarginalLoss:
                 "posterior_entropy": torch.special.entr(posterior).sum(-1).mean().item(),
             }
         return -logprobs.mean(), values
+
+
+def marginal_loss(
+    question_encoder: Encoder,
+    index: DenseIndex,
+    corpus: dict[str, Passage],
+    queries: list[str],
+    passage_ids: np.ndarray,
+    token_logprobs: tuple[np.ndarray, np.ndarray],
+    n_docs: int,
+    marginalization: str,
+    temperature: float,
+) -> tuple[np.ndarray, MarginalLoss]:
+    """Positions (N, M) of the candidates in the index, and the loss over them, found to be sound."""
+    require_index(question_encoder, index, corpus, n_docs)
+    positions = require_candidates(index, queries, passage_ids)
+    logprobs, mask = require_logprobs(token_logprobs[0]), np.asarray(token_logprobs[1], dtype=bool)
+    if logprobs.shape != (*positions.shape, mask.shape[-1]) or len(mask) != len(positions) or not mask.any(1).all():
+        raise InputError(
+            f"token_logprobs {logprobs.shape} and mask {mask.shape} of candidates {positions.shape}: give "
+            "(N, M, T) and (N, T), at least one token to each answer"
+        )
+    if not 2 <= n_docs <= positions.shape[1]:
+        raise InputError(f"n_docs = {n_docs}: give 2 to {positions.shape[1]}, the candidates of a query")
+    require_marginalization(marginalization)
+    require_temperature(temperature)
+    return positions, MarginalLoss(logprobs, mask, n_docs, marginalization, temperature)
