@@ -99,9 +99,12 @@ def without_titles(folder, target):
 
 
 def parameters(slug):
-    """{name: {"type", "default", "help", ...}} of the parameters that a run may vary."""
+    """{name: {"type", "default", "help", ...}} of the parameters that a run may vary.
+
+    A cluster's address says where something is computed, not what.
+    """
     every = run.notebook_parameters(notebook_path(slug))
-    return {name: parameter for name, parameter in every.items() if name not in ("scale", "out_dir")}
+    return {name: parameter for name, parameter in every.items() if name not in ("scale", "out_dir", "ray_address")}
 
 
 def small_parameters(slug, folder):

@@ -20,6 +20,7 @@ from nbutils.training.lower_layers import LowerLayers, above, embed_all, encode_
 from nbutils.training.rag_retriever import MarginalLoss, marginal_loss
 from nbutils.training.settings import TOWERS, TrainingSettings
 from nbutils.training.system import System
+from nbutils.training.top_layers import TopLayers
 from nbutils.training.undisturbed import undisturbed
 
 
@@ -144,8 +145,10 @@ class End2EndPoolObjective:
         columns = self._search(vectors, rows)  # (B, K)
         positions = np.take_along_axis(self.pool.positions[rows], columns, axis=1)
         unique, places = np.unique(positions, return_inverse=True)
-        with torch.set_grad_enabled("passage" in learners.encoders):
+        if "passage" in learners.encoders:
             anew = embed_texts(encoders["passage"], self.pool.texts(unique), _passage_layers(self, learners))
+        else:
+            anew = torch.from_numpy(self.pool.index.faiss_index.reconstruct_batch(unique)).to(vectors.device)
         found = anew[torch.from_numpy(places.reshape(positions.shape)).to(anew.device)]  # (B, K, D)
         if self.exchanged and found.requires_grad:
             found.register_hook(lambda gradient: gradient.roll(1, dims=1))
@@ -167,6 +170,6 @@ class End2EndPoolObjective:
         return np.argsort(-scores, axis=1, kind="stable")[:, : self.n_docs]
 
 
-def _passage_layers(objective: End2EndPoolObjective, learners: Learners):
+def _passage_layers(objective: End2EndPoolObjective, learners: Learners) -> TopLayers | None:
     top = learners.top_layers.get("passage")
     return None if top is None else above(top, objective.lower)

@@ -117,9 +117,10 @@ def test_overrides_are_put_in_and_none_keeps():
 
 def test_overrides_of_several_groups_are_put_in_together():
     given = load_preset("02_rag_end2end", "tiny", {"train_steps": 5, "refresh_every": 4, "dataset": "d"})
-    assert (given.joint.n_steps, given.refresh_every, given.sources.dataset) == (5, 4, "d")
+    assert (given.retriever.n_steps, given.refresh_every, given.sources.dataset) == (5, 4, "d")
     tiny = PRESETS["02_rag_end2end"]["tiny"]
-    assert given.sft == tiny.sft and dataclasses.replace(given.joint, n_steps=tiny.joint.n_steps) == tiny.joint
+    longer = dataclasses.replace(given.retriever, n_steps=tiny.retriever.n_steps)
+    assert (given.sft, longer) == (tiny.sft, tiny.retriever)
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -152,8 +153,12 @@ def test_presets_of_ra_dit_fit_together(scale):
     assert preset.n_retrieval is None or (preset.n_questions or 0) <= preset.n_retrieval
 
 
-def test_one_training_and_one_pool_serve_both_notebooks():
-    """What is kept for 03 is found by 01: the same settings and the same numbers of questions."""
+def test_one_training_and_one_pool_serve_three_notebooks():
+    """What is kept for one is found by the others: the same settings and the same numbers of questions."""
+    end2end, rag = (load_preset(notebook, "tiny", {}) for notebook in ("02_rag_end2end", "01_rag"))
+    for name in ("sources", "sft", "pool", "n_dev", "temperature", "n_questions", "n_retrieval", "max_new_tokens"):
+        assert getattr(end2end, name) == getattr(rag, name)
+    assert dataclasses.replace(end2end.retriever, passage_layers=None) == rag.retriever
     for scale in ("smoke", "tiny"):
         rag, ra_dit = (load_preset(notebook, scale, {}) for notebook in ("01_rag", "03_ra_dit"))
         shared = ["sft", "retriever", "pool", "n_dev", "temperature", "n_questions", "n_retrieval", "max_new_tokens"]
@@ -164,13 +169,14 @@ def test_one_training_and_one_pool_serve_both_notebooks():
 @pytest.mark.parametrize("scale", SCALES)
 def test_presets_of_end2end_fit_together(scale):
     preset = load_preset("02_rag_end2end", scale, {})
-    assert {*preset.mixed_order} == {"questions", "statements"} and 0 < preset.statement_words <= 1
+    assert 0 < preset.statement_words <= 1 and preset.n_stages == 4  # as many as a claim names
+    assert preset.n_retrieval is None or (preset.n_questions or 0) <= preset.n_retrieval
 
 
 def test_the_paper_s_settings():
     preset = load_preset("02_rag_end2end", "paper", {})
     joint = preset.joint
-    assert (joint.batch_size, preset.refresh_every) == (2 * 4 * 8, 500 // 8)  # GPUs, batch, accumulation
+    assert (joint.batch_size, preset.joint_refresh_every) == (2 * 4 * 8, 500 // 8)  # GPUs, batch, accumulation
     assert (joint.learning_rate, joint.warmup_steps, joint.weight_decay, joint.max_grad_norm, joint.dropout) == (
         3e-5, 500, 0.001, 0.1, True,
     )  # fmt: skip
@@ -227,9 +233,10 @@ def test_a_whole_number_is_a_number():
         ("03_ra_dit", "tiny", {"retriever_steps": 4}, r"retriever_steps = 4: give more than the 4 steps"),
         ("03_ra_dit", "tiny", {"n_scored": 900}, "the pool has 800 questions: draw and score at most as many"),
         ("01_rag", "tiny", {"n_docs": 7}, "n_docs = 7: the pool has 6 passages a question"),
-        ("02_rag_end2end", "tiny", {"refresh_every": 16}, "refresh_every = 16: give 1 to 15, or more steps"),
-        ("02_rag_end2end", "tiny", {"train_steps": 4}, "refresh_every = 6: give 1 to 3, or more steps"),
-        ("02_rag_end2end", "tiny", {"train_steps": 2}, r"train_steps = 2: give more than the 2 steps"),
+        ("02_rag_end2end", "tiny", {"refresh_every": 100}, "refresh_every = 100: give 1 to 99, or more steps"),
+        ("02_rag_end2end", "tiny", {"train_steps": 20}, "refresh_every = 25: give 1 to 19, or more steps"),
+        ("02_rag_end2end", "tiny", {"train_steps": 2}, r"train_steps = 2: give more than the 4 steps"),
+        ("02_rag_end2end", "smoke", {"train_steps": 3}, r"train_steps = 3: give at least 4"),
     ],
 )
 def test_what_is_refused(notebook, scale, overrides, message):

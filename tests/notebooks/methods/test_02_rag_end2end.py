@@ -9,6 +9,7 @@ import pytest
 
 from nbutils import paths
 from nbutils.presets import rag_end2end
+from nbutils.presets.learning import Pool
 
 NOTEBOOK = "02_rag_end2end"
 
@@ -49,17 +50,31 @@ def test_the_gpu_preset_with_small_bart_and_dpr(tmp_path, monkeypatch):
         passage_encoder=checkpoints.dpr(tmp_path / "passage", "context", seed=1, positions=512),
         generator=checkpoints.bart(tmp_path / "generator", positions=1024),
     )
-    joint = dataclasses.replace(paper.joint, n_steps=3, batch_size=2, warmup_steps=1)
+    steps = {"n_steps": 4, "batch_size": 2, "warmup_steps": 1}
     small = dataclasses.replace(
-        paper, sources=sources, joint=joint, n_docs=2, n_questions=4, n_retrieval=8, refresh_every=2, max_new_tokens=4
+        paper,
+        sources=sources,
+        **{name: dataclasses.replace(getattr(paper, name), **steps) for name in ("retriever", "more", "joint")},
+        sft=dataclasses.replace(paper.sft, **steps, evaluate_every=2),
+        pool=Pool(n_questions=8, n_drawn=6, n_candidates=3),
+        n_docs=2,
+        n_dev=3,
+        n_questions=4,
+        n_retrieval=8,
+        n_statements=4,
+        refresh_every=2,
+        joint_refresh_every=1,
+        max_new_tokens=4,
     )
     monkeypatch.setitem(rag_end2end.PRESETS, "smoke", small)
     kept, names = notebook_runs.execute(NOTEBOOK, tmp_path)
-    assert kept["figures"].keys() == {"main", "staleness", "towers", "dropout", "map"}
+    assert {"retrieval", "main", "staleness", "refresh", "joint", "statements", "dropout"} <= kept["figures"].keys()
     assert kept["models"]["encoder"]["sha256"] != kept["models"]["passage encoder"]["sha256"]
     learned = {system.passage_encoder.sha256 for (name, _), system in names["systems"].items() if "end2end" in name}
-    assert learned and names["passage_encoder"].sha256 not in learned
-    assert names["with_statements"].dropout and names["with_statements"].lora_rank is None
+    assert learned and names["passage_encoder"].sha256 not in learned and names["lower"] is None
+    assert names["joint"].passage_encoder.sha256 not in learned
+    assert names["preset"].joint.dropout and names["preset"].joint.lora_rank is None
+    assert names["ages"] == {"in the process": [0, 0, 0], "by actors": [0, 1, 1]}
     import ray
 
     ray.shutdown()
