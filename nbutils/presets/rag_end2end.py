@@ -18,7 +18,7 @@ class RagEnd2end:
     n_questions: int | None  # test questions that are answered; None = all
     n_retrieval: int | None  # test questions on which recall is measured; None = all
     n_dev: int  # dev questions of the generator's learning curve
-    n_untitled: int | None  # test questions of the second domain; None = all
+    n_untitled: int  # training questions whose passages are searched without their titles
     n_statements: int  # sentences of passages that are reconstructed
     n_seeds: int  # of the retrievers
     n_docs: int  # K in training
@@ -56,8 +56,8 @@ _TINY = RagEnd2end(
     n_questions=160,
     n_retrieval=None,
     n_dev=32,
-    n_untitled=None,
-    n_statements=160,
+    n_untitled=160,
+    n_statements=100,
     n_seeds=3,
     n_docs=5,
     n_stages=4,
