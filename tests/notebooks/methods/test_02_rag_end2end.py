@@ -38,8 +38,12 @@ def test_the_method_cell_is_what_the_library_computes():
 
 
 @pytest.mark.notebook
-def test_the_gpu_preset_with_small_bart_and_dpr(tmp_path, monkeypatch):
-    """All cells, with full fine-tuning, dropout, two towers of DPR and two actors, as `gpu` and `paper` have them."""
+@pytest.mark.parametrize("architecture", ["bart", pytest.param("llama", marks=pytest.mark.slow)])
+def test_the_gpu_preset_with_small_models_and_dpr(tmp_path, monkeypatch, architecture):
+    """All cells, with full fine-tuning, dropout, two towers of DPR and two actors, as `gpu` and `paper` have them.
+
+    A llama stands for `-p generator=gemma-3-270m`: it has a decoder alone.
+    """
     monkeypatch.setenv("TQDM_DISABLE", "1")
     monkeypatch.setattr(paths, "CACHE", tmp_path / "cache")
     paper = rag_end2end.PRESETS["paper"]
@@ -48,7 +52,7 @@ def test_the_gpu_preset_with_small_bart_and_dpr(tmp_path, monkeypatch):
         dataset=notebook_runs.small_data(tmp_path / "questions"),
         question_encoder=checkpoints.dpr(tmp_path / "question", "question", positions=512),
         passage_encoder=checkpoints.dpr(tmp_path / "passage", "context", seed=1, positions=512),
-        generator=checkpoints.bart(tmp_path / "generator", positions=1024),
+        generator=getattr(checkpoints, architecture)(tmp_path / "generator", positions=1024),
     )
     steps = {"n_steps": 4, "batch_size": 2, "warmup_steps": 1}
     small = dataclasses.replace(
