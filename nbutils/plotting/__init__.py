@@ -4,7 +4,7 @@
 draws the claims, `captions` says what intervals are and shows a caption, `figures` has sizes, style, legend and saving.
 """
 
-from nbutils.plotting.captions import interval_note
+from nbutils.plotting.captions import interval_note, values_note
 from nbutils.plotting.dots import paired_dots
 from nbutils.plotting.figures import DOUBLE, DPI, SINGLE, STYLE, legend_above, save_figure, set_style
 from nbutils.plotting.forest import forest, forest_caption

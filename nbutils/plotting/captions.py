@@ -32,6 +32,22 @@ def interval_note(record: Record | Mapping[str, Any], names: Sequence[str]) -> s
     return f"Whiskers: {'; '.join(notes)}."
 
 
+def values_note(record: Record | Mapping[str, Any], groups: Mapping[str, Mapping[str, str]]) -> str:
+    """What a caption says first: the values that its figure shows, "recall@1: never 0.75, often 0.76. ", or "".
+
+    `groups` are those of `plot_bars`: {group: {method: metric}}. Raises InputError for a metric that is not in the
+    record.
+    """
+    rows = []
+    for group, names in groups.items():
+        missing = [name for name in names.values() if name not in record["metrics"]]
+        if missing:
+            raise InputError(f"values_note: the record has no metric {missing[0]!r}: add its scores first")
+        values = [f"{method} {record['metrics'][name]['value']:.2f}" for method, name in names.items()]
+        rows.append(f"{group}: {', '.join(values)}")
+    return "; ".join(rows) + ". " if rows else ""
+
+
 def _kind(metric: Mapping[str, Any]) -> tuple:
     return metric["interval"], *(bool(metric.get(what)) for what in ("subjects", "fields", "seeds"))
 
