@@ -40,6 +40,8 @@ def values_note(record: Record | Mapping[str, Any], groups: Mapping[str, Mapping
     """
     rows = []
     for group, names in groups.items():
+        if not names:
+            continue
         missing = [name for name in names.values() if name not in record["metrics"]]
         if missing:
             raise InputError(f"values_note: the record has no metric {missing[0]!r}: add its scores first")

@@ -319,6 +319,14 @@ def test_the_note_reads_what_the_record_writes(record):
     )
 
 
+def test_a_caption_says_the_values_that_its_figure_shows(record):
+    groups = {"recall@1": {"BM25": "recall_at_1/BM25", "Dense": "recall_at_1/Dense"}, "none": {}}
+    assert plotting.values_note(record, groups) == "recall@1: BM25 0.10, Dense 0.30. "
+    assert plotting.values_note(record, {}) == ""
+    with pytest.raises(InputError, match="the record has no metric 'recall_at_9/BM25'"):
+        plotting.values_note(record, {"recall@9": {"BM25": "recall_at_9/BM25"}})
+
+
 def saved_pixels(fig):
     """What save_figure writes, as (height, width, 4) of 0 to 1."""
     kept = io.BytesIO()
