@@ -11,6 +11,7 @@ from nbutils.data import Example, Passage, corpus_sha256
 from nbutils.errors import InputError
 from nbutils.models import Encoder, Generator, query_texts
 from nbutils.training.checks import require_index, require_layers, require_marginal, require_refresh, require_settings
+from nbutils.training.cluster import connect
 from nbutils.training.embedding import embed_texts, nearest_passages
 from nbutils.training.identity import run_key
 from nbutils.training.launch import carry_out
@@ -37,6 +38,7 @@ def train_end2end(
     index: str = retrieval.EXACT,
     search_parameters: int | None = None,
     n_actors: int = 0,
+    ray_address: str | None = None,
     seed: int = 0,
     name: str | None = None,
 ) -> System:
@@ -47,20 +49,24 @@ def train_end2end(
     it is replaced by one that the passage encoder of that moment made, in eval mode and without gradient (None: never,
     so that the search stays with the vectors of the start). With `n_actors`, so many Ray actors encode the passages
     while training goes on, and the index is put in place when the next one is due: `refresh_every` steps later than
-    without, and at the same step in every run. The index that is returned is made by the passage encoder that is.
+    without, and at the same step in every run. They are on this machine, or spread over the hosts of the Ray cluster at
+    `ray_address` ("10.0.0.1:6379"), which changes nothing that is learned: where a host is lost, its part is encoded
+    again. The index that is returned is made by the passage encoder that is.
     `towers` names the encoders that learn; the others are returned as they came. `index` and `search_parameters` are
     those of `retrieval.build_dense`.
 
     History: that of `train_rag`, and `index_age` (steps since the snapshot of which the index was made).
-    Raises as `train_rag`, and when `refresh_every` would leave the index as it was.
+    Raises as `train_rag`, when `refresh_every` would leave the index as it was, and as `cluster.connect`.
     """
     require_marginal(examples, marginalization, temperature)
     require_refresh(refresh_every, towers, settings.n_steps)
-    _require_actors(refresh_every, n_actors)
+    _require_actors(refresh_every, n_actors, ray_address)
     both = {"question": question_encoder, "passage": passage_encoder}
     learning = {tower: both[tower] for tower in TOWERS if tower in towers}
     require_settings(settings, generator, 1)
     require_layers(settings, learning)
+    if ray_address is not None:
+        connect(ray_address)
     build = functools.partial(_build_index, corpus, index, search_parameters, seed)
     first_index = build(passage_encoder)
     require_index(question_encoder, first_index, corpus, n_docs)
@@ -70,7 +76,9 @@ def train_end2end(
     key = run_key([End2EndObjective, refresh], generator, [*both.values()], settings, seed, *content)
     with cache.locked_folder("training", key) as folder:
         texts = [retrieval.encoder_text(passage_encoder, passage) for passage in corpus.values()]
-        searched = RefreshedIndex(first_index, build, texts, passage_encoder, folder, refresh_every, n_actors)
+        searched = RefreshedIndex(
+            first_index, build, texts, passage_encoder, folder, refresh_every, n_actors, ray_address
+        )
         loss = RagLoss(corpus, examples, marginalization, temperature, settings.batch_tokens)
         objective = End2EndObjective(loss, n_docs, searched, both)
         run = Run(folder, generator, learning, settings, seed, len(examples), objective, objective.on_step_begin)
@@ -129,6 +137,8 @@ def _build_index(corpus, description, search_parameters, seed, encoder: Encoder,
     return retrieval.build_dense(encoder, corpus, description, search_parameters, seed, vectors)
 
 
-def _require_actors(refresh_every: int | None, n_actors: int) -> None:
+def _require_actors(refresh_every: int | None, n_actors: int, ray_address: str | None) -> None:
     if n_actors < 0 or (n_actors and refresh_every is None):
         raise InputError(f"n_actors = {n_actors} with refresh_every = {refresh_every}: there is nothing for them to do")
+    if ray_address is not None and not n_actors:
+        raise InputError(f"ray_address = {ray_address!r} with n_actors = 0: there is nothing to do on the cluster")

@@ -13,7 +13,7 @@ from nbutils.errors import InputError
 from nbutils.files import atomic_path, sha256_file
 from nbutils.models import Encoder
 from nbutils.retrieval import DenseIndex
-from nbutils.training.refresh import collect, start_actors, stop_actors, submit
+from nbutils.training.refresh import Submitted, collect, split_texts, start_actors, stop_actors, submit
 
 _FAILURES = (OSError, RuntimeError, MemoryError)  # after which a refresh is worth a second try
 
@@ -29,9 +29,10 @@ class RefreshedIndex:
     folder: Path  # of the snapshots
     every: int | None  # steps; None: never
     n_actors: int
+    ray_address: str | None  # of the cluster on whose hosts the actors are; None: this machine
     made_of: int = 0  # the step before which the snapshot was taken that the current index is made of
     actors: list = field(default_factory=list)
-    submitted: tuple[int, list] | None = None  # a snapshot's step, and what the actors owe
+    submitted: tuple[int, Submitted] | None = None  # a snapshot's step, and what the actors owe
 
 
 def refresh(index: RefreshedIndex, encoder: Encoder | None, step: int) -> dict[str, float]:
@@ -46,7 +47,8 @@ def refresh(index: RefreshedIndex, encoder: Encoder | None, step: int) -> dict[s
     if wanted != index.made_of:
         try:
             index.current = _index_at(index, encoder, wanted)
-        except _FAILURES:
+        except _FAILURES as error:
+            print(f"Before step {step + 1} the index could not be made anew ({error}): once more, in this process.")
             index.current = _index_or_stop(index, encoder, wanted, step)
         index.made_of = wanted
     if index.n_actors and due and (index.submitted is None or index.submitted[0] != due):
@@ -71,13 +73,14 @@ def remove_snapshots(index: RefreshedIndex) -> None:
 
 
 def _index_at(index: RefreshedIndex, encoder: Encoder, step: int) -> DenseIndex:
-    """The index of a snapshot, by the actors where they were given it, and otherwise encoded here."""
+    """The index of a snapshot, by the actors where they were given it, or else encoded here, bit for bit alike."""
     frozen = snapshot(encoder, index.original, _snapshot_path(index, step))
     if index.submitted is not None and index.submitted[0] == step:
         return index.build(frozen, collect(index.submitted[1]))
     with cache.off():  # it has no sha256 of its own while it learns
-        vectors = models.encode(frozen, index.texts, "passages")
-    return index.build(frozen, vectors)
+        shares = split_texts(index.texts, max(1, index.n_actors))
+        vectors = [models.encode(frozen, share, "passages") for share in shares]
+    return index.build(frozen, np.concatenate(vectors))
 
 
 def _index_or_stop(index: RefreshedIndex, encoder: Encoder, wanted: int, step: int) -> DenseIndex:
@@ -94,7 +97,7 @@ def _submit_snapshot(index: RefreshedIndex, encoder: Encoder, step: int) -> None
     frozen = snapshot(encoder, index.original, _snapshot_path(index, step))
     if not index.actors:
         n_threads = max(1, (os.cpu_count() or 1) // (index.n_actors + 1))
-        index.actors = start_actors(frozen, index.texts, index.n_actors, n_threads)
+        index.actors = start_actors(frozen, index.texts, index.n_actors, n_threads, index.ray_address)
     index.submitted = step, submit(index.actors, frozen)
 
 

@@ -55,7 +55,7 @@ def test_refresh_beside_training(benchmark, one_thread):
         alone += [step() for _ in range(STEPS)]
         start = time.perf_counter()
         submitted = training.submit(actors, encoder)
-        while not ray.wait(submitted, timeout=0)[0]:
+        while not ray.wait(submitted.vectors, timeout=0)[0]:
             beside.append(step())
         training.collect(submitted)
         there.append(time.perf_counter() - start - beside[-1] / 2)  # it ended somewhere within the last step

@@ -2,6 +2,8 @@
 
 import contextlib
 import dataclasses
+import functools
+import socket
 from types import SimpleNamespace
 
 import numpy as np
@@ -25,23 +27,30 @@ from test_training import (
 )
 
 from nbutils import data, generation, models, rag, retrieval, training
+from nbutils.data import Passage
 from nbutils.errors import InputError
 from nbutils.rag import likelihoods as likelihoods_module
 from nbutils.retrieval import dense as dense_module
+from nbutils.training import cluster as cluster_module
+from nbutils.training import loop as loop_module
 from nbutils.training import refresh as refresh_module
 
 __all__ = ["cache_folder", "encoder", "generators", "llama"]  # fixtures
 TEXTS = [retrieval.passage_text(passage) for passage in CORPUS.values()]
+# Of unequal lengths, so that the last bits of a vector tell with which other texts it was encoded.
+UNEQUAL = {
+    id: Passage(passage.title, " ".join([passage.text] * (1 + 2 * i))) for i, (id, passage) in enumerate(CORPUS.items())
+}
 
 
 @pytest.fixture
 def train(llama, encoder):
     """Function refresh_every, ... -> what train_end2end returns."""
 
-    def run(refresh_every=3, settings=SHORT, **options):
+    def run(refresh_every=3, settings=SHORT, corpus=CORPUS, **options):
         options = {"temperature": TEMPERATURE, "n_docs": 3, **options}
         return training.train_end2end(
-            llama, encoder, encoder, CORPUS, EXAMPLES, settings, refresh_every=refresh_every, **options
+            llama, encoder, encoder, corpus, EXAMPLES, settings, refresh_every=refresh_every, **options
         )
 
     return run
@@ -212,6 +221,18 @@ def ray():
     ray.shutdown()
 
 
+def encode_here(patch):
+    """In place of Ray's actors, shares of the texts that this process encodes as soon as it is asked to."""
+
+    def submit(actors, encoder):
+        return [uncached(models.encode, encoder, share) for share in actors]
+
+    substitute(patch, refresh_module, "start_actors", lambda _, texts, n, *rest: refresh_module.split_texts(texts, n))
+    substitute(patch, refresh_module, "submit", submit)
+    substitute(patch, refresh_module, "collect", lambda submitted: np.concatenate(submitted))
+    substitute(patch, refresh_module, "stop_actors", lambda actors: None)
+
+
 @pytest.mark.parametrize("n_actors", [1, 2])
 def test_actors_encode_as_one_does_here(ray, encoder, n_actors):
     """With the weights of the moment at which they are asked, whatever becomes of the encoder afterwards."""
@@ -248,8 +269,10 @@ def test_the_index_of_actors_is_put_in_place_one_interval_later(ray, tmp_path, t
     assert np.array_equal(vectors(made[1][1]), vectors(made[first][1]))
 
 
-def test_actors_that_die_are_replaced_and_nothing_is_lost(ray, tmp_path, monkeypatch, train):
-    (whole,) = runs(tmp_path, lambda: train(2, n_actors=1), undisturbed)
+def test_actors_that_die_are_replaced_and_nothing_is_lost(ray, tmp_path, monkeypatch, train, made, capsys):
+    """Bit for bit: this process encodes the same shares of the texts as they do."""
+    run = functools.partial(train, 2, corpus=UNEQUAL, n_actors=2)
+    (whole,) = runs(tmp_path, run, lambda patch, run: encode_here(patch) or run())
     submit, started, start = training.submit, [], training.start_actors
 
     def killed(actors, encoder):
@@ -260,9 +283,25 @@ def test_actors_that_die_are_replaced_and_nothing_is_lost(ray, tmp_path, monkeyp
 
     substitute(monkeypatch, refresh_module, "submit", killed)
     substitute(monkeypatch, refresh_module, "start_actors", lambda *options: started.append(0) or start(*options))
-    other = train(2, n_actors=1)
+    other = run()
     assert len(started) == 2
     require_same(whole, other)
+    assert len(made) == 2 * 4  # of each run at the start, of steps 2 and 4, and at the end
+    for (_, one), (_, again) in zip(made[:4], made[4:], strict=True):
+        assert np.array_equal(vectors(one), vectors(again))
+    (said,) = capsys.readouterr().out.splitlines()
+    assert said.startswith("Before step 5 the index could not be made anew (an actor that encodes passages failed: ")
+
+
+def test_a_wait_for_vectors_ends_when_a_host_is_lost(ray, monkeypatch):
+    """As where an actor has yet to start and needs what only the lost host had."""
+    monkeypatch.setattr(refresh_module, "_LOOK_S", 0.1)
+    cluster_module.connect(None)
+    never = ray.remote(resources={"of the lost host": 1})(lambda: None).remote()
+    hosts = cluster_module.living_hosts()
+    submitted = refresh_module.Submitted([never], hosts | {"lost"})
+    with pytest.raises(RuntimeError, match="1 of 2 hosts that encode passages lost"):
+        training.collect(submitted)
 
 
 def test_an_interrupted_run_with_actors(ray, tmp_path, train):
@@ -289,3 +328,95 @@ def test_an_interrupted_run_with_actors(ray, tmp_path, train):
 def test_bad_input_is_one_line(train, options, message):
     with pytest.raises(InputError, match=message):
         train(**options)
+
+
+# On the hosts of a cluster; two of them, of which one is lost, are in test_refresh_hosts.py
+
+
+def test_where_actors_encode_is_no_part_of_what_is_learned(monkeypatch, train):
+    """The run on a cluster is read back from the one without."""
+    encode_here(monkeypatch)
+    here, asked = train(2, n_actors=2), []
+    substitute(monkeypatch, cluster_module, "connect", lambda address: asked.append(address))
+    substitute(monkeypatch, loop_module, "train", lambda *run: pytest.fail("it learns again"))
+    require_same(here, train(2, n_actors=2, ray_address="10.0.0.1:6379"))
+    assert asked == ["10.0.0.1:6379"]
+
+
+@pytest.fixture
+def listening():
+    """(host, port) of a socket that accepts connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as opened:
+        yield opened.getsockname()
+
+
+def test_actors_take_turns_on_the_hosts_that_answer(monkeypatch, listening):
+    ray = pytest.importorskip("ray")
+
+    def host(name, port, n_gpus=0, alive=True):
+        resources = {"GPU": float(n_gpus)} if n_gpus else {}
+        address = {"NodeManagerAddress": "127.0.0.1", "NodeManagerPort": port}
+        return {"NodeID": name, "Alive": alive, "Resources": resources, **address}
+
+    port = listening[1]
+    hosts = [host("here", 1, 1), host("idle", port), host("off", port, 4, alive=False), host("two", port, 2)]
+    monkeypatch.setattr(ray, "nodes", lambda: [*hosts, host("cut off", 1, 4)])
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: "here"))
+    assert cluster_module.place_actors(1, on_gpu=False) == [("idle", 0)]
+    assert [name for name, _ in cluster_module.place_actors(4, on_gpu=False)] == ["idle", "two", "here", "idle"]
+    assert cluster_module.place_actors(2, on_gpu=True) == [("two", 1), ("here", 1)]
+    two, here = ("two", 0.5), ("here", 0.5)  # three actors on two GPUs: no third of one is left where two have halves
+    assert cluster_module.place_actors(5, on_gpu=True) == [two, here, two, here, two]
+
+
+@pytest.fixture
+def unconnected(monkeypatch):
+    """Ray as in a process that has not begun with it."""
+    monkeypatch.setattr(pytest.importorskip("ray"), "is_initialized", lambda: False)
+
+
+NOBODY = "127.0.0.1:1"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"ray_address": NOBODY}, r"ray_address = '127.0.0.1:1' with n_actors = 0: there is nothing to do on the"),
+        ({"ray_address": "10.0.0.1", "n_actors": 1}, r"'10.0.0.1': give host:port, such as 10.0.0.1:6379"),
+        ({"ray_address": "", "n_actors": 1}, r"ray_address = '': give host:port"),
+        ({"ray_address": "ray://10.0.0.1:10001", "n_actors": 1}, r"give host:port"),
+        ({"ray_address": "head:65536", "n_actors": 1}, r"give host:port"),
+        ({"ray_address": NOBODY, "n_actors": 1}, r"no Ray cluster answers there \(.+\): start one with `ray start"),
+        ({"ray_address": "no.such.host.invalid:6379", "n_actors": 1}, r"no Ray cluster answers there"),
+    ],
+)
+def test_an_address_without_a_cluster_is_one_line_before_any_work(unconnected, made, train, options, message):
+    with pytest.raises(InputError, match=message) as raised:
+        train(**options)
+    assert "\n" not in str(raised.value) and not made
+
+
+def test_what_answers_and_is_no_cluster_is_given_up(unconnected, monkeypatch, made, train, listening):
+    monkeypatch.setattr(cluster_module, "_CONNECT_S", 1)
+    with pytest.raises(InputError, match=r"did not answer as a Ray cluster within 1 seconds: give the address that"):
+        train(n_actors=1, ray_address=f"127.0.0.1:{listening[1]}")
+    assert not made
+
+
+def test_a_cluster_that_refuses_is_one_line_with_its_reason(unconnected, monkeypatch, made, train, listening):
+    monkeypatch.setattr(cluster_module, "_ASK", "import sys\nsys.exit('Traceback\\nInvalidAuthToken: missing')")
+    address = f"127.0.0.1:{listening[1]}"
+    with pytest.raises(InputError, match=rf"`ray start --address={address}` was run here .+: InvalidAuthToken: miss"):
+        train(n_actors=1, ray_address=address)
+    assert not made
+
+
+def test_another_cluster_than_the_present_one_is_refused(ray, made, train):
+    """And the present one is known by all its names."""
+    cluster_module.connect(None)
+    with pytest.raises(InputError, match=r"'127.0.0.1:1': this process is connected with the Ray at .+:\d+ already"):
+        train(n_actors=1, ray_address=NOBODY)
+    assert not made
+    present = ray.get_runtime_context().gcs_address
+    for host in (present.rpartition(":")[0], "localhost"):
+        cluster_module.connect(f"{host}:{present.rpartition(':')[2]}")
