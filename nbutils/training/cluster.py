@@ -20,7 +20,8 @@ try:
 except Exception as error:
     while error.__cause__ is not None:
         error = error.__cause__
-    sys.exit(str(error))
+    lines = str(error).strip().splitlines()
+    sys.exit(lines[-1] if "Traceback" in str(error) else " ".join(line.strip() for line in lines))
 """
 _ASK_ENVIRONMENT = {"RAY_NUM_REDIS_GET_RETRIES": "3", "RAY_gcs_server_request_timeout_seconds": "20"}
 
@@ -125,7 +126,7 @@ def _require_cluster(address: str) -> None:
         reason = [f"exit status {asked.returncode}", *asked.stderr.strip().splitlines()][-1]
         raise InputError(
             f"ray_address = {address!r}: the cluster does not take this machine in, unless `ray start "
-            f"--address={address}` was run here and both have one token: {reason}"
+            f"--address={address}` was run here, and with RAY_AUTH_MODE=token: {reason.partition('. ')[0]}"
         )
 
 
