@@ -31,6 +31,11 @@ def encode(encoder: Encoder, texts: list[str], label: str = "texts") -> np.ndarr
 
 def encode_with_dropout(encoder: Encoder, texts: list[str], seed: int) -> np.ndarray:
     """As `encode`, but in training mode: a fault, made to be shown. The encoder itself stays as it is."""
+    key = cache.key(_encode_with_dropout, encoder_fingerprint(encoder), str(seed), *texts)
+    return cache.array("embeddings", key, lambda: _encode_with_dropout(encoder, texts, seed))
+
+
+def _encode_with_dropout(encoder: Encoder, texts: list[str], seed: int) -> np.ndarray:
     import torch
 
     faulty = replace(encoder, model=copy.deepcopy(encoder.model).train())

@@ -6,7 +6,7 @@ draws the claims, `captions` says what intervals are and shows a caption, `figur
 
 from nbutils.plotting.captions import interval_note, values_note
 from nbutils.plotting.dots import paired_dots
-from nbutils.plotting.figures import DOUBLE, DPI, SINGLE, STYLE, legend_above, save_figure, set_style
+from nbutils.plotting.figures import DOUBLE, DPI, SINGLE, STYLE, empty_panel, legend_above, save_figure, set_style
 from nbutils.plotting.forest import forest, forest_caption
 from nbutils.plotting.methods import LOOKS, Look
 from nbutils.plotting.plots import plot_bars, plot_curves, plot_heatmap, plot_map, plot_points
@@ -18,6 +18,7 @@ __all__ = [
     "SINGLE",
     "STYLE",
     "Look",
+    "empty_panel",
     "forest",
     "forest_caption",
     "interval_note",

@@ -74,6 +74,12 @@ def legend_above(fig: Any) -> None:
     raise InputError("the legend does not fit above the figure: shorten its labels or widen the figure")
 
 
+def empty_panel(ax: Any, why: str) -> None:
+    """A panel without data, which says why: "questions that name no gold passages"."""
+    ax.text(0.5, 0.5, why, ha="center", va="center", wrap=True, parse_math=False)
+    ax.axis("off")
+
+
 def save_figure(fig: Any, name: str, record: Record, caption: str) -> Path:
     """The path of the figure: `<name>.png` in the record's folder, where `record.save()` puts it. The only way to save.
 

@@ -93,11 +93,24 @@ def record_retrieval(
         record.scores(f"top_{k}/{system}", items, _by_seed(right[..., place]))
         null = {"shuffled answers": _by_seed((other - chance)[..., place])}
         record.scores(f"top_{k} above chance/{system}", items, _by_seed((right - chance)[..., place]), null)
+    if all(item.gold_passages for item in items):
+        record_recall(record, system, items, found, ks)
+
+
+def record_recall(
+    record: Record, system: str, items: Sequence[Example], found: Sequence[np.ndarray], ks: Sequence[int]
+) -> None:
+    """Note the share of the gold passages among the first k found as "recall_at_<k>/<system>", for each of `ks`.
+
+    `found` as in `record_retrieval`; without `ks` nothing is noted. Raises InputError for an item without gold
+    passages, see `metrics.recall_curve`.
+    """
+    if not ks:
+        return
     gold = [item.gold_passages for item in items]
-    if all(gold):
-        recall = np.stack([metrics.recall_curve(rows, gold, ks) for rows in found])
-        for place, k in enumerate(ks):
-            record.scores(f"recall_at_{k}/{system}", items, _by_seed(recall[..., place]))
+    recall = np.stack([metrics.recall_curve(rows, gold, ks) for rows in found])
+    for place, k in enumerate(ks):
+        record.scores(f"recall_at_{k}/{system}", items, _by_seed(recall[..., place]))
 
 
 def _by_seed(per_seed: Sequence[Any] | np.ndarray) -> np.ndarray:

@@ -69,7 +69,8 @@ def train_end2end_retriever(
     content = [f"{n_docs} {marginalization} {temperature!r} {refresh_every} {sorted(learning)} {exchanged}"]
     content += [index.sha256, corpus_sha256(corpus), str(positions.tolist()), *queries, "\0"]
     content += [str(loss.token_logprobs.tolist()), str(loss.mask.tolist())]
-    key = run_key([End2EndPoolObjective, MarginalLoss], None, [*both.values()], settings, seed, *content)
+    algorithm = [End2EndPoolObjective, MarginalLoss, SearchedPool, LowerLayers]
+    key = run_key(algorithm, None, [*both.values()], settings, seed, *content)
     with cache.locked_folder("training", key) as folder:
         searched = SearchedPool(positions, index, corpus, passage_encoder, folder, refresh_every)
         objective = End2EndPoolObjective(loss, queries, searched, both, n_docs, lower, exchanged)

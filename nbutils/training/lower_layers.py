@@ -74,7 +74,7 @@ def encode_above(encoder: Encoder, lower: LowerLayers) -> np.ndarray:
     its own yet: encode `with cache.off()`. Raises InputError for an encoder whose lower layers are not those.
     """
     _require_same_below(encoder, lower)
-    key = cache.key(_encode, models.encoder_fingerprint(encoder), str(lower.n_layers), *lower.texts)
+    key = cache.key([_encode, LowerLayers], models.encoder_fingerprint(encoder), str(lower.n_layers), *lower.texts)
     return cache.array("embeddings", key, lambda: _encode(encoder, lower))
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 from types import SimpleNamespace
+from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ from test_training import (
 
 from nbutils import models, rag, retrieval, training
 from nbutils.errors import InputError
-from nbutils.training import TrainingSettings
+from nbutils.training import TrainingSettings, end2end_retriever
 from nbutils.training.end2end_retriever import SearchedPool
 from nbutils.training.rag_retriever import MarginalLoss
 
@@ -229,3 +230,15 @@ def test_lower_layers_of_something_else_are_refused(learn, encoder):
         learn(lower=training.LowerLayers(encoder, CORPUS, 1))
     with pytest.raises(InputError, match="the lower layers are of another corpus or below other layers"):
         learn(settings=LAYERED, lower=training.LowerLayers(encoder, {**CORPUS}, 1))
+
+
+def test_the_key_names_the_classes_that_the_objective_reaches_by_a_method(learn, monkeypatch):
+    """A digest does not follow `self.pool.texts(...)`: what is not listed could change, and a kept training be read."""
+    listed = []
+    monkeypatch.setattr(end2end_retriever, "run_key", lambda algorithm, *_: listed.extend(algorithm) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        learn()
+    hints = get_type_hints(training.End2EndPoolObjective).values()
+    reached = {kind for hint in hints for kind in (hint, *get_args(hint)) if isinstance(kind, type)}
+    reached = {kind for kind in reached if kind.__module__.startswith("nbutils.training")}
+    assert {SearchedPool, MarginalLoss, training.LowerLayers} == reached <= {*listed}

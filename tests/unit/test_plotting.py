@@ -383,6 +383,17 @@ def test_outside_a_notebook_nothing_is_shown(record, capsys):
     assert capsys.readouterr().out == "" and plt.get_fignums()
 
 
+def test_a_panel_without_data_says_why(record):
+    fig, axes = plt.subplots(1, 2, figsize=plotting.SINGLE)
+    for ax in axes:
+        plotting.empty_panel(ax, "questions that name no gold passages, or fewer than $5")
+    plotting.legend_above(fig)
+    plotting.save_figure(fig, "nothing", record, "n = 0")  # the text is wrapped: it is not cut off
+    axes[0].texts[0].remove()
+    with pytest.raises(InputError, match="is empty: draw something"):
+        plotting.save_figure(fig, "less", record, "n = 0")
+
+
 def test_what_the_record_lacks_or_cannot_show_is_refused(record):
     _, ax = plt.subplots()
     with pytest.raises(InputError, match="no series entry 'recall/none'"):

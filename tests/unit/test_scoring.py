@@ -5,6 +5,7 @@ import pytest
 
 from nbutils import data
 from nbutils.data import Passage, claim_example, question_example
+from nbutils.errors import InputError
 from nbutils.record import Record, scoring
 
 LIMA = Passage(
@@ -40,6 +41,20 @@ def test_what_is_retrieved_is_scored_by_answers_and_by_gold_passages():
     assert "recall_at_1/Y" not in record["scores"]  # not all questions name a gold passage
     assert sum(record["scores"]["top_2/Y"]["values"]) == 3
     assert record["scores"]["top_2/Y"]["values"][0] == 0
+
+
+def test_recall_alone_is_that_of_the_whole_record():
+    items = [data.Example(f"q{i}", "fact", "", "", ("Lima",), ("p1", "p9")[: i + 1]) for i in range(2)]
+    record = Record("00_start_here", "smoke", 0, {}, {})
+    found = [np.array([["p1", "p2"], ["p9", "p1"]]), np.array([["p2", "p1"], ["p2", "p9"]])]  # two seeds
+    scoring.record_recall(record, "X", items, found, (1, 2))
+    assert record["scores"]["recall_at_1/X"]["values"] == [0.5, 0.25]  # of two gold passages one, by one of two seeds
+    assert record["scores"]["recall_at_2/X"]["values"] == [1, 0.75]
+    assert record["scores"]["recall_at_1/X"]["seed_means"] == [0.75, 0]
+    scoring.record_recall(record, "nothing", items, found, [])
+    assert not [name for name in record["scores"] if "nothing" in name]
+    with pytest.raises(InputError, match="gold"):
+        scoring.record_recall(record, "Y", [data.Example("q", "fact", "", "", ("Lima",), ())], [found[0][:1]], (1,))
 
 
 def test_an_answer_in_the_passages_counts_for_what_it_is_above_chance():

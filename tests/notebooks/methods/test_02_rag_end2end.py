@@ -40,7 +40,7 @@ def test_the_method_cell_is_what_the_library_computes():
 @pytest.mark.notebook
 @pytest.mark.parametrize("architecture", ["bart", pytest.param("llama", marks=pytest.mark.slow)])
 def test_the_gpu_preset_with_small_models_and_dpr(tmp_path, monkeypatch, architecture):
-    """All cells, with full fine-tuning, dropout and two towers of DPR, as `gpu` and `paper` have them.
+    """All cells, with full fine-tuning, dropout, two towers of DPR and two actors, as `gpu` and `paper` have them.
 
     A llama stands for `-p generator=gemma-3-270m`: it has a decoder alone.
     """
@@ -72,9 +72,14 @@ def test_the_gpu_preset_with_small_models_and_dpr(tmp_path, monkeypatch, archite
     )
     monkeypatch.setitem(rag_end2end.PRESETS, "smoke", small)
     kept, names = notebook_runs.execute(NOTEBOOK, tmp_path)
-    assert {"retrieval", "main", "staleness", "refresh", "questions", "dropout"} <= kept["figures"].keys()
+    appendix = {"staleness", "refresh", "questions", "joint", "statements", "untitled", "dropout"}
+    assert {"retrieval", "main", *appendix} <= kept["figures"].keys()
     assert kept["models"]["encoder"]["sha256"] != kept["models"]["passage encoder"]["sha256"]
     learned = {system.passage_encoder.sha256 for (name, _), system in names["systems"].items() if "end2end" in name}
     assert learned and names["passage_encoder"].sha256 not in learned and names["lower"] is None
+    assert names["joint"].passage_encoder.sha256 not in learned
     assert names["preset"].joint.dropout and names["preset"].joint.lora_rank is None
-    assert names["ages"] == [0, 1, 0, 1]  # the searched vectors follow every second step
+    assert names["ages"] == {"in the process": [0, 0, 0], "by actors": [0, 1, 1]}
+    import ray
+
+    ray.shutdown()
