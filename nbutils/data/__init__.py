@@ -1,5 +1,6 @@
 """Data sets of passages, questions, claims, clues: the Factbook, SQuADShifts, folders, the hub; tasks made of them."""
 
+from nbutils.data import query_types
 from nbutils.data.folder import read_folder, write_folder
 from nbutils.data.hub import HUB_SETS, hub_dataset, is_known, load_corpus, load_questions
 from nbutils.data.importers import import_file, import_jsonl, import_squad
