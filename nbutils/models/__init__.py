@@ -15,6 +15,6 @@ from nbutils.models.encoding import (
 )
 from nbutils.models.generator import Generator
 from nbutils.models.load import checkpoint_folder, load_encoder, load_generator, load_sparse_encoder
-from nbutils.models.optional import ENCODER, GENERATOR, OPTIONAL, fetch, is_fetched
+from nbutils.models.optional import ENCODER, GENERATOR, OPTIONAL, SPARSE_ENCODER, fetch, is_fetched
 from nbutils.models.reading import Reading, load_reading, n_truncated
 from nbutils.models.runtime import pick_device, pick_dtype, quiet_transformers
