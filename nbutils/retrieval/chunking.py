@@ -13,7 +13,7 @@ from nbutils.models import Encoder, encoder_fingerprint, quiet_transformers
 from nbutils.retrieval.dense import encoder_text
 from nbutils.text import ends_sentence, word_spans
 
-TOKEN, SENTENCE = BOUNDARIES = ("token", "sentence")
+BOUNDARIES = TOKEN, SENTENCE = ("token", "sentence")
 
 
 @dataclass(frozen=True)
