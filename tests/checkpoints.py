@@ -47,6 +47,15 @@ def minilm(folder: Path, pooling: str | None = "mean", normalize: bool = True, s
     return str(folder)
 
 
+def splade(folder: Path, seed: int = 0) -> str:
+    """A BERT with its head over words, as SPLADE's are; nothing of sentence-transformers beside it."""
+    from transformers import BertConfig, BertForMaskedLM
+
+    vocabulary = _save_wordpiece(folder)
+    _save(BertForMaskedLM, BertConfig(**_bert_sizes(vocabulary)), folder, seed)
+    return str(folder)
+
+
 def dpr(folder: Path, side: str = "question", seed: int = 0, positions: int = 160) -> str:
     """The question encoder (`side="question"`) or the passage encoder (`side="context"`) of DPR."""
     import transformers

@@ -14,6 +14,7 @@ from nbutils.metrics.answers import (
     normalize_answer,
 )
 from nbutils.metrics.bootstrap import bootstrap_mean
+from nbutils.metrics.budgets import recall_at_tokens
 from nbutils.metrics.intervals import (
     Interval,
     cluster_interval,

@@ -21,6 +21,21 @@ class Encoder:
     settings_sha256: str = ""  # of what the checkpoint says beside its weights
 
 
+@dataclass(frozen=True)
+class SparseEncoder:
+    """A learned sparse encoder (SPLADE): logits of `model`, a masked language model, pooled to V word weights."""
+
+    name: str
+    sha256: str
+    model: Any
+    tokenizer: Any
+    max_length: int  # tokens, special ones included
+    title_separator: str = Encoder.title_separator
+    query_prompt: str = ""
+    passage_prompt: str = ""
+    settings_sha256: str = ""  # of what the checkpoint says beside its weights
+
+
 def embedding_dim(encoder: Encoder) -> int:
     """D: how many numbers the vectors of `encoder` have."""
     config = encoder.model.config

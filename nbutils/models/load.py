@@ -14,11 +14,11 @@ from nbutils.models.embedded import (
     gemma_folder,
     minilm_folder,
 )
-from nbutils.models.encoder import Encoder
+from nbutils.models.encoder import Encoder, SparseEncoder
 from nbutils.models.generator import Generator
 from nbutils.models.optional import OPTIONAL, optional_folder
 from nbutils.models.runtime import feed_head_in_one_piece, pick_device, pick_dtype, quiet_transformers
-from nbutils.models.sentence_folder import SentenceSettings, read_sentence_settings
+from nbutils.models.sentence_folder import SentenceSettings, read_sentence_settings, read_splade_limit
 from nbutils.models.tokenizer import length_limit, load_tokenizer, lower_case, remove_ending
 from nbutils.models.weights import (
     ENCODER_HALVES,
@@ -86,6 +86,26 @@ def _dpr_settings(folder: Path) -> SentenceSettings:
     if (folder / "modules.json").is_file():
         raise InputError(f"{folder.name}: modules.json beside one of DPR's own encoders is not supported: remove one")
     return SentenceSettings("pooler", max_length=DPR_MAX_LENGTH)
+
+
+def load_sparse_encoder(name: str, max_length: int | None = None) -> SparseEncoder:
+    """The SPLADE model called `name`: an optional one that was fetched, a local folder, or a hub id.
+
+    That is a masked language model, its head over words included; the files of sentence-transformers beside it are
+    read where there are any. `max_length` in tokens; left out, as of `load_encoder`.
+    Raises InputError for a checkpoint without such a head, and for pooling that is not SPLADE's maximum.
+    """
+    import transformers
+
+    folder, sha256 = _checkpoint(name)
+    stated = read_splade_limit(folder)
+    device = pick_device()
+    model, missing, unused = load_weights(transformers.AutoModelForMaskedLM, folder, device, pick_dtype(device))
+    require_whole_encoder(name, model, missing, unused)
+    tokenizer = load_tokenizer(folder)
+    tokenizer.padding_side = "right"
+    limit = length_limit(name, model, tokenizer, stated, max_length)
+    return SparseEncoder(name, sha256, model, tokenizer, limit, settings_sha256=settings_sha256(folder))
 
 
 def load_generator(name: str, quantize: str | None = None) -> Generator:

