@@ -1,6 +1,13 @@
 """Encoders and generators: loaded by name, and texts made into vectors."""
 
 from nbutils.models.chat import ask_in_turns, turn_end
+from nbutils.models.cross_encoder import (
+    CrossEncoder,
+    cross_encoder_fingerprint,
+    load_cross_encoder,
+    n_pairs_cut,
+    pair_scores,
+)
 from nbutils.models.embedded import GEMMA_SHA256, MINILM_SHA256
 from nbutils.models.encoder import Encoder, SparseEncoder, embedding_dim, encoder_fingerprint, query_texts
 from nbutils.models.encoding import (
