@@ -20,6 +20,7 @@ from nbutils.plotting.methods import BLACK, BLUE, GRAY, GREEN, LOOKS
 WIDTH = 800  # pixels, of which CSS has 96 an inch
 TEXT, SMALL = 9.5, 9  # points
 LINE = 16  # pixels from one line to the next
+ROW = 17  # pixels of one passage in a ranked list
 OTHER_FONTS = "Verdana, sans-serif"  # for readers without DejaVu: letters of about the same width
 GRADIENT = GREEN  # no part and no method in these pictures has this color
 # What learns differs from what is frozen by its border too, not by color alone.
@@ -298,6 +299,64 @@ def draw_ra_dit() -> Any:
     return ax.figure
 
 
+def ranked(ax: Any, left: float, top: float, passages: str) -> Box:
+    """A ranked list that goes on: a small box each passage, its rank to the left of it. The box around them all."""
+    stack = Box(left, top, left + 24, top + len(passages) * ROW)
+    for rank, passage in enumerate(passages, start=1):
+        row = box(ax, (left, top + (rank - 1) * ROW, stack.right, top + rank * ROW), "data", passage)
+        write(ax, left - 6, row.y, f"{rank}", ha="right", fontsize=SMALL)
+    write(ax, stack.x, stack.bottom + 9, "⋮")
+    return stack
+
+
+def bracket(ax: Any, stack: Box, left: float, bottom: float) -> Box:
+    """What is taken of a ranked list, from its top to `bottom`; an arrow starts at its right side."""
+    taken = Box(left, stack.top, left + 5, bottom)
+    outline = (taken.left, taken.right, taken.right, taken.left), (taken.top, taken.top, bottom, bottom)
+    ax.plot(*outline, color=BLACK, linewidth=0.8, solid_joinstyle="miter")
+    return taken
+
+
+def draw_hybrid_search() -> Any:
+    """Microsoft 2023: keyword and vector search, fused by rank (Cormack et al. 2009), then re-ranked."""
+    ax, middle, below = sheet(280), 138, 266
+    query = box(ax, (8, 118, 58, 158), "data", "query")
+    keyword = box(ax, (88, 22, 176, 86), "frozen", "*keyword\n*search\n(BM25)")
+    vector = box(ax, (88, 176, 176, 240), "frozen", "*vector\n*search\n(bi-encoder)")
+    by_keyword, by_vector = ranked(ax, 208, 20, "ABCD"), ranked(ax, 208, 174, "CEAF")
+    fusion = box(ax, (145, 118, 295, 158), "frozen", "*RRF\nsum of 1/(60 + rank)")
+    fused = ranked(ax, 329, 87, "ACBEDF")
+    reranker = box(ax, (494, 96, 586, 180), "frozen", "*re-ranker\nreads query\nand passage\ntogether")
+    reranked = ranked(ax, 620, 87, "EACBFD")
+    k_best = bracket(ax, reranked, 650, reranked.top + 3 * ROW)
+    top_50 = bracket(ax, fused, 438, fused.bottom + ROW)
+    model = box(ax, (704, k_best.y - 28, 792, k_best.y + 28), "frozen", "*language\n*model")
+    answer = box(ax, (716, 22, 780, 54), "data", "answer")
+
+    write(ax, by_keyword.left - 6, 10, "rank", ha="right", fontsize=SMALL)
+    write(ax, by_keyword.left, 10, "passage", ha="left", fontsize=SMALL)
+    write(ax, fused.right + 7, fused.top - 10, "score", ha="left", fontsize=SMALL)
+    for i, terms in enumerate(("1/61 + 1/63", "1/63 + 1/61", "1/62", "1/62", "1/64", "1/64")):
+        write(ax, fused.right + 7, fused.top + (i + 0.5) * ROW, terms, ha="left", fontsize=SMALL)
+    write(ax, (top_50.right + reranker.left) / 2 - 1, middle - 12, "top 50", fontsize=SMALL)
+    write(ax, (k_best.right + model.left) / 2 - 1, model.y - 12, "$K$ best", fontsize=SMALL)
+
+    ax.plot((query.right, 73), (middle, middle), color=BLACK, linewidth=1.1)
+    for search, found in ((keyword, by_keyword), (vector, by_vector)):
+        arrow(ax, (73, middle), (73, search.y), (search.left, search.y))
+        arrow(ax, (search.right, search.y), (found.left - 18, search.y))
+    arrow(ax, (fusion.x, by_keyword.bottom + ROW), (fusion.x, fusion.top))
+    arrow(ax, (fusion.x, by_vector.top), (fusion.x, fusion.bottom))
+    arrow(ax, (fusion.right, middle), (fused.left - 18, middle))
+    arrow(ax, (top_50.right, middle), (reranker.left, middle))
+    arrow(ax, (reranker.right, middle), (reranked.left - 18, middle))
+    arrow(ax, (k_best.right, model.y), (model.left, model.y))
+    arrow(ax, (query.x, query.bottom), (query.x, below), (model.x, below), (model.x, model.bottom))
+    arrow(ax, (reranker.x, below), (reranker.x, reranker.bottom))
+    arrow(ax, (model.x, model.top), (answer.x, answer.bottom))
+    return ax.figure
+
+
 # File, the function that draws it, title, and what it shows in words.
 SCHEMATICS = {
     "rag.svg": (
@@ -331,6 +390,17 @@ SCHEMATICS = {
         "encoder, which learns, gives p_R(c|x). The loss is KL(p_R || p_LSR), and its gradient flows into the question "
         "encoder only. Below, at test time: the question encoder retrieves K passages, the language model answers from "
         "each, and the answers are weighed by p_R(c|x).",
+    ),
+    "hybrid_search.svg": (
+        draw_hybrid_search,
+        "Hybrid search with re-ranking (Microsoft 2023)",
+        "A query goes to two searches: keyword search (BM25) and vector search (a bi-encoder). Each returns a ranked "
+        "list of passages, A, B, C, D by keywords and C, E, A, F by vectors. Reciprocal rank fusion (RRF) makes one "
+        "list of both: the score of a passage is the sum of 1/(60 + rank) over the lists that it is in. A and C are "
+        "in both and have 1/61 + 1/63, B and E have 1/62, D and F have 1/64. Equal scores stand by the best rank, then "
+        "the first list, so the fused order is A, C, B, E, D, F. A re-ranker reads the query together with each of "
+        "the top 50 passages of the fused list and puts them into a new order, here E, A, C, B, F, D. The language "
+        "model reads the query and the K best passages and gives the answer. No part learns.",
     ),
 }
 

@@ -2,6 +2,7 @@
 
 import re
 import runpy
+from fractions import Fraction
 from importlib.metadata import version
 from itertools import combinations
 from types import SimpleNamespace
@@ -182,3 +183,76 @@ def test_gradients_end_at_what_learns_and_only_there(name, parts):
     assert parts_with_a_gradient(fig) == parts
     SCRIPT.arrow(fig.axes[0], (288, 380), (288, 306), gradient=True)  # in RAG, the frozen passage encoder
     assert (parts_with_a_gradient(fig) == parts) is (name == "ra_dit.svg")
+
+
+def test_nothing_learns_in_hybrid_search():
+    learning = {to_rgba(SCRIPT.LOOK_OF_BOX["learns"]["facecolor"]), to_rgba(SCRIPT.GRADIENT)}
+    colors = {name: {patch.get_facecolor() for patch in SCRIPT.SCHEMATICS[name][0]().axes[0].patches} for name in NAMES}
+    assert not colors["hybrid_search.svg"] & learning
+    assert colors["rag.svg"] >= learning
+
+
+def ranked_lists(ax):
+    """The lists of passages, from the left and from above: [(rank, passage, score or None)], the score a fraction."""
+    texts = [(text.get_text(), *text.get_position()) for text in ax.texts]
+    lists, last = [], None
+    for passage, x, y in sorted((found for found in texts if re.fullmatch("[A-F]", found[0])), key=lambda at: at[1:]):
+        (rank,) = [int(text) for text, left, top in texts if top == y and x - 30 < left < x and text.isdecimal()]
+        sums = [text for text, left, top in texts if top == y and x < left < x + 30 and "/" in text]
+        score = sum(map(Fraction, sums[0].split(" + "))) if sums else None
+        if last is None or last[0] != x or y - last[1] > SCRIPT.ROW + 1:
+            lists.append([])
+        lists[-1].append((rank, passage, score))
+        last = (x, y)
+    return lists
+
+
+def faults_of_fusion(ax):
+    """Where the lists that are drawn are not what reciprocal rank fusion and a re-ranker make of the two found."""
+    *found, fused, reranked = ranked_lists(ax)
+    places = {}
+    for number, rows in enumerate(found):
+        for rank, passage, _ in rows:
+            places.setdefault(passage, []).append((rank, number))
+    scores = {passage: sum(Fraction(1, 60 + rank) for rank, _ in at) for passage, at in places.items()}
+    order = sorted(places, key=lambda passage: (-scores[passage], min(places[passage])))
+    faults = [f"{len(found)} lists are fused"] if len(found) != 2 else []
+    faults += [f"{passage}: {score}" for _, passage, score in fused if score != scores[passage]]
+    faults += ["fused order"] if [passage for _, passage, _ in fused] != order else []
+    faults += ["re-ranked passages"] if sorted(passage for _, passage, _ in reranked) != sorted(order) else []
+    faults += ["ranks" for rows in (*found, fused, reranked) if [row[0] for row in rows] != [*range(1, len(rows) + 1)]]
+    return faults
+
+
+def test_hybrid_search_fuses_as_the_formula_says():
+    ax = SCRIPT.draw_hybrid_search().axes[0]
+    assert faults_of_fusion(ax) == []
+    by_keyword, by_vector, fused, reranked = [[row[1] for row in rows] for rows in ranked_lists(ax)]
+    description = SCRIPT.SCHEMATICS["hybrid_search.svg"][2]
+    for rows in (by_keyword, by_vector, fused, reranked):
+        assert ", ".join(rows) in description
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "faults"),
+    [
+        ("1/63 + 1/61", "1/62 + 1/61", ["C: 123/3782"]),
+        ("1/64", "1/65", ["D: 1/65"]),
+        ("3", "2", ["C: 124/3843", "fused order", "ranks"]),
+    ],
+)
+def test_a_wrong_number_in_hybrid_search_would_be_noticed(before, after, faults):
+    ax = SCRIPT.draw_hybrid_search().axes[0]
+    next(text for text in ax.texts if text.get_text() == before).set_text(after)
+    assert faults_of_fusion(ax) == faults
+
+
+def test_a_wrong_order_in_hybrid_search_would_be_noticed():
+    ax = SCRIPT.draw_hybrid_search().axes[0]
+    rows = [text for text in ax.texts if re.fullmatch("[A-F]", text.get_text())]
+    fused = rows[8:14]
+    for text, passage in zip(fused, "CABEDF", strict=True):
+        text.set_text(passage)
+    assert faults_of_fusion(ax) == ["fused order"]
+    rows[-1].set_text("A")
+    assert faults_of_fusion(ax) == ["fused order", "re-ranked passages"]
