@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from nbutils.data.schema import Dataset, Example, Passage
 from nbutils.data.tasks import questions
-from nbutils.errors import InputError
 from nbutils.text import pattern_of_whole
 
 PARAGRAPH = "\n\n"  # between two passages of a document
@@ -15,7 +14,7 @@ PARAGRAPH = "\n\n"  # between two passages of a document
 class JoinedDocuments:
     """The documents of a data set, and the place of each question's answer in one of them."""
 
-    documents: dict[str, Passage]  # title -> the title, and the texts of its passages
+    documents: dict[str, Passage]  # title (of a passage without one its id) -> the title, and the texts of its passages
     spans: dict[str, tuple[str, int, int]]  # question id -> document id, start and end in characters of its text
     without_span: dict[str, int]  # task -> how many of its questions have none
 
@@ -27,18 +26,20 @@ def join_documents(dataset: Dataset) -> JoinedDocuments:
     its gold passage: the first of its accepted answers that is found there letter by letter, as no part of a longer
     word or number, at the first place; with several gold passages, in the first that holds it. Claims and clues have
     none. Nor have questions whose answer the gold passages give in other words, or in their title only: these are
-    left out of `spans` and counted. Raises InputError for passages without a title.
+    left out of `spans` and counted. A passage without a title is a document of its own.
     """
+    document_of = {id_: passage.title or id_ for id_, passage in dataset.corpus.items()}
+    titles: dict[str, str] = {}
     texts: dict[str, list[str]] = {}
     starts: dict[str, int] = {}  # passage id -> where it begins in its document
     lengths: Counter[str] = Counter()
     for id_, passage in dataset.corpus.items():
-        if not passage.title:
-            raise InputError(f"{dataset.name}: passage {id_!r} has no title: nothing says which document it is part of")
-        starts[id_] = lengths[passage.title]
-        lengths[passage.title] += len(passage.text) + len(PARAGRAPH)
-        texts.setdefault(passage.title, []).append(passage.text)
-    documents = {title: Passage(title, PARAGRAPH.join(parts)) for title, parts in texts.items()}
+        document = document_of[id_]
+        titles[document] = passage.title
+        starts[id_] = lengths[document]
+        lengths[document] += len(passage.text) + len(PARAGRAPH)
+        texts.setdefault(document, []).append(passage.text)
+    documents = {id_: Passage(titles[id_], PARAGRAPH.join(parts)) for id_, parts in texts.items()}
     spans: dict[str, tuple[str, int, int]] = {}
     without_span: Counter[str] = Counter()
     for question in questions(dataset.examples):
@@ -47,7 +48,7 @@ def join_documents(dataset: Dataset) -> JoinedDocuments:
             without_span[question.task] += 1
             continue
         gold, start, end = found
-        spans[question.id] = (dataset.corpus[gold].title, starts[gold] + start, starts[gold] + end)
+        spans[question.id] = (document_of[gold], starts[gold] + start, starts[gold] + end)
     return JoinedDocuments(documents, spans, dict(without_span))
 
 

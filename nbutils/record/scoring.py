@@ -1,4 +1,4 @@
-"""Scores of answers, of the diversity of texts and of what was retrieved, each noted beside what chance gives."""
+"""Scores of answers, of the diversity of texts and of what was retrieved, noted in a record."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -111,6 +111,22 @@ def record_recall(
     recall = np.stack([metrics.recall_curve(rows, gold, ks) for rows in found])
     for place, k in enumerate(ks):
         record.scores(f"recall_at_{k}/{system}", items, _by_seed(recall[..., place]))
+
+
+def record_rankings(
+    record: Record, measures: Mapping[str, str], name: str, items: Sequence[Example], ids: np.ndarray
+) -> None:
+    """Note what rankings are worth as "<label>/<name>"; `measures` are {measure of ir_measures: label}.
+
+    `ids` (n, K) has a row for each item, best first; a place "" is no passage. Raises InputError as
+    `metrics.retrieval_scores`, and for other than one row an item.
+    """
+    if len(ids) != len(items):
+        raise InputError(f"{len(ids)} rankings of {len(items)} questions: give one row each")
+    gold = {item.id: dict.fromkeys(item.gold_passages, 1) for item in items}
+    run = dict(zip(gold, ids.tolist(), strict=True))
+    for measure, values in metrics.retrieval_scores(list(measures), run, gold).items():
+        record.scores(f"{measures[measure]}/{name}", items, values)
 
 
 def _by_seed(per_seed: Sequence[Any] | np.ndarray) -> np.ndarray:

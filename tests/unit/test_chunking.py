@@ -342,9 +342,17 @@ def test_passages_become_documents_again():
     assert joined.without_span == {"fact": 2, "open": 1}
 
 
-def test_documents_need_titles():
-    with pytest.raises(InputError, match="own: passage 'p' has no title"):
-        data.join_documents(Dataset("own", {"p": Passage("", "x")}, []))
+def test_a_passage_without_a_title_is_a_document_of_its_own():
+    corpus = {
+        "p": Passage("", "Lima it is."),
+        "a": Passage("Peru", "x"),
+        "q": Passage("", "y"),
+        "b": Passage("Peru", "z"),
+    }
+    asked = data.question_example("one", "Which city?", ("Lima",), ("p",))
+    joined = data.join_documents(Dataset("own", corpus, [asked]))
+    assert joined.documents == {"p": corpus["p"], "Peru": Passage("Peru", "x\n\nz"), "q": corpus["q"]}
+    assert joined.spans == {"one": ("p", 0, 4)}
 
 
 def test_the_factbooks_countries(factbook_of_12, encoder):
