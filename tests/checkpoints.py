@@ -56,6 +56,35 @@ def splade(folder: Path, seed: int = 0) -> str:
     return str(folder)
 
 
+def cross_encoder(folder: Path, seed: int = 0, positions: int = 64, **config) -> Path:
+    """A BERT with one output over pairs of texts."""
+    import torch
+    from tokenizers import processors
+    from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
+
+    minilm(folder, pooling=None)  # for its tokenizer
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    (folder / "model.safetensors").unlink()
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    tokenizer.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
+    tokenizer.save_pretrained(folder)
+    sizes = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        "max_position_embeddings": positions,
+        "initializer_range": 0.25,
+        "num_labels": 1,
+    }
+    torch.manual_seed(seed)
+    BertForSequenceClassification(BertConfig(**sizes | config)).save_pretrained(folder)
+    return folder
+
+
 def dpr(folder: Path, side: str = "question", seed: int = 0, positions: int = 160) -> str:
     """The question encoder (`side="question"`) or the passage encoder (`side="context"`) of DPR."""
     import transformers

@@ -113,8 +113,8 @@ def small_parameters(slug, folder):
     for name, parameter in parameters(slug).items():
         if name == "dataset":
             one[name], other[name] = (small_data(folder / f"data-{drop}", drop) for drop in (0, 1))
-        elif name == "encoder":
-            one[name], other[name] = (checkpoints.minilm(folder / f"encoder-{s}", seed=s) for s in (0, 1))
+        elif name in ("encoder", "reranker"):
+            one[name], other[name] = (checkpoints.minilm(folder / f"{name}-{s}", seed=s) for s in (0, 1))
         elif name == "generator":
             one[name], other[name] = (
                 checkpoints.llama(folder / f"generator-{s}", seed=s, positions=2048) for s in (0, 1)

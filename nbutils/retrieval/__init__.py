@@ -1,4 +1,4 @@
-"""Which passages of a corpus answer a question: keyword and dense indexes, and one search over either."""
+"""Which passages of a corpus answer a question: keyword, dense, sparse, hybrid and re-ranked; one search over all."""
 
 from nbutils.retrieval.bm25 import NOTHING, BM25Index, build_bm25, found, shortfall
 from nbutils.retrieval.checks import require_width

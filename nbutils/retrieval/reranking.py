@@ -8,16 +8,20 @@ from nbutils.data import Passage
 from nbutils.errors import InputError
 from nbutils.models import CrossEncoder, Encoder, Generator, encode, n_pairs_cut, n_truncated, pair_scores, query_texts
 from nbutils.retrieval.bm25 import NOTHING
-from nbutils.retrieval.dense import encoder_text, passage_text
+from nbutils.retrieval.dense import DenseIndex, encoder_text, passage_text
 from nbutils.retrieval.fusion import mark_missing
 from nbutils.retrieval.query_likelihood import query_likelihoods, question_prompts
 
 
 @dataclass(frozen=True)
 class BiEncoder:
-    """Re-ranks by inner products of question and passage vectors, of a larger encoder than the retriever's."""
+    """Re-ranks by inner products of question and passage vectors, of a larger encoder than the retriever's.
+
+    Without the corpus' vectors those of the passages that were retrieved are made, and kept for these passages alone.
+    """
 
     encoder: Encoder
+    index: DenseIndex | None = None  # an exact one, of the corpus by this encoder
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,10 @@ def rerank(
     passages than were retrieved.
     """
     ids = _require_retrieved(ids, queries, corpus)
+    if isinstance(reranker, BiEncoder) and reranker.index is not None:
+        lacking = corpus.keys() - set(reranker.index.passage_ids.tolist())
+        if lacking:
+            raise InputError(f"the re-ranker has no vector of passage {min(lacking)!r}: build its index on this corpus")
     if n_docs is not None and not 1 <= n_docs <= ids.shape[1]:
         raise InputError(f"n_docs = {n_docs}: {ids.shape[1]} passages a question were retrieved, ask for 1 to as many")
     rows, columns = np.nonzero(ids != NOTHING)
@@ -84,7 +92,7 @@ def _scores(
 ) -> np.ndarray:
     """The score of query number `rows[i]` with passage `ids[i]`: (n,)."""
     if isinstance(reranker, BiEncoder):
-        return _inner_products(reranker.encoder, queries, rows, ids, corpus)
+        return _inner_products(reranker, queries, rows, ids, corpus)
     questions, passages = [queries[row] for row in rows], [corpus[id_] for id_ in ids.tolist()]
     if isinstance(reranker, QueryLikelihood):
         return query_likelihoods(reranker.generator, questions, passages)
@@ -92,11 +100,15 @@ def _scores(
 
 
 def _inner_products(
-    encoder: Encoder, queries: list[str], rows: np.ndarray, ids: np.ndarray, corpus: dict[str, Passage]
+    reranker: BiEncoder, queries: list[str], rows: np.ndarray, ids: np.ndarray, corpus: dict[str, Passage]
 ) -> np.ndarray:
+    encoder, index = reranker.encoder, reranker.index
     distinct, columns = np.unique(ids, return_inverse=True)  # each passage is encoded once
-    passage_vectors = encode(encoder, [encoder_text(encoder, corpus[id_]) for id_ in distinct.tolist()], "passages")
+    if index is None:
+        texts = [encoder_text(encoder, corpus[id_]) for id_ in distinct.tolist()]
+        passage_vectors = encode(encoder, texts, "passages")
+    else:
+        place = {id_: i for i, id_ in enumerate(index.passage_ids.tolist())}
+        passage_vectors = index.faiss_index.reconstruct_batch([place[id_] for id_ in distinct.tolist()])
     question_vectors = encode(encoder, query_texts(encoder, queries), "questions")
-    return np.array(
-        [question_vectors[row] @ passage_vectors[column] for row, column in zip(rows, columns, strict=True)]
-    )
+    return np.einsum("nd,nd->n", question_vectors[rows], passage_vectors[columns])

@@ -35,38 +35,9 @@ def load(loader, name, dtype="float32"):
     return checkpoints.load_on_cpu(loader, str(name), dtype)
 
 
-def save_cross_encoder(folder, seed=0, **config):
-    """A BERT with one output over pairs of texts, of 64 positions."""
-    import torch
-    from tokenizers import processors
-    from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
-
-    checkpoints.minilm(folder, pooling=None)  # for its tokenizer
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    (folder / "model.safetensors").unlink()
-    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    tokenizer.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
-    tokenizer.save_pretrained(folder)
-    sizes = {
-        "vocab_size": len(tokenizer),
-        "hidden_size": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "intermediate_size": 64,
-        "max_position_embeddings": POSITIONS,
-        "initializer_range": 0.25,
-        "num_labels": 1,
-    }
-    torch.manual_seed(seed)
-    BertForSequenceClassification(BertConfig(**sizes | config)).save_pretrained(folder)
-    return folder
-
-
 @pytest.fixture(scope="module")
 def cross_encoder_folder(tmp_path_factory):
-    return save_cross_encoder(tmp_path_factory.mktemp("cross_encoder"))
+    return checkpoints.cross_encoder(tmp_path_factory.mktemp("cross_encoder"))
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +124,17 @@ def test_each_passage_is_encoded_once(encoder, monkeypatch):
     substitute(monkeypatch, encoding_module, "_encode", counted)
     rerank(np.array([["p0", "p1"], ["p1", "p0"], ["p1", ""]]), QUERIES, CORPUS, BiEncoder(encoder))
     assert sorted(encoded) == sorted([*QUERIES, *(retrieval.passage_text(CORPUS[id_]) for id_ in ("p0", "p1"))])
+
+
+def test_the_vectors_of_an_index_are_those_that_would_be_made(encoder):
+    ids = np.array([["p0", "p2"], ["p1", "p0"], ["p1", ""]])
+    index = retrieval.build_dense(encoder, CORPUS)
+    found, scores = rerank(ids, QUERIES, CORPUS, BiEncoder(encoder, index))
+    expected_ids, expected = rerank(ids, QUERIES, CORPUS, BiEncoder(encoder))
+    assert (found == expected_ids).all() and np.allclose(scores, expected, atol=1e-6)
+    part = retrieval.build_dense(encoder, {id_: CORPUS[id_] for id_ in list(CORPUS)[1:]})
+    with pytest.raises(InputError, match="has no vector of passage 'p0': build its index on this corpus"):
+        rerank(ids, QUERIES, CORPUS, BiEncoder(encoder, part))
 
 
 def test_the_prompts_of_an_encoder_count(encoder):
@@ -372,7 +354,7 @@ def test_a_checkpoint_that_would_score_otherwise_is_refused(cross_encoder_folder
 
 def test_what_is_no_cross_encoder_is_refused(tmp_path):
     with pytest.raises(InputError, match="makes 3 scores of a pair"):
-        models.load_cross_encoder(str(save_cross_encoder(tmp_path / "three", num_labels=3)))
+        models.load_cross_encoder(str(checkpoints.cross_encoder(tmp_path / "three", num_labels=3)))
     checkpoints.minilm(tmp_path / "encoder")
     with pytest.raises(InputError, match=r"modules.json with 3 modules is not supported"):
         models.load_cross_encoder(str(tmp_path / "encoder"))
