@@ -1,6 +1,8 @@
 """Several rankings of the same questions fused into one: by rank, or by scores brought to [0, 1]."""
 
+import itertools
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -43,7 +45,7 @@ def fuse(
     if len(n_questions) > 1:
         counts = ", ".join(str(len(ids)) for ids, _ in rankings)
         raise InputError(f"rankings of {counts} questions: fuse what was found for the same ones")
-    codes, names = _as_numbers([ids for ids, _ in rankings])
+    codes, names = _as_numbers(rankings)
     for number, passages in enumerate(codes, start=1):
         _require_once(number, passages, names)
     places, values = [], []
@@ -91,7 +93,7 @@ def mark_missing(ids: np.ndarray, scores: np.ndarray) -> np.ndarray:
 
 
 def _checked(number: int, ids, scores) -> tuple[np.ndarray, np.ndarray]:
-    """Ids (B, K) and scores (B, K) float64; what has no finite score is `NOTHING`."""
+    """Ids (B, K) and scores (B, K) float64."""
     try:
         ids, scores = np.asarray(ids, dtype=str), np.asarray(scores, dtype=np.float64)
     except ValueError as error:  # lists of different lengths
@@ -100,18 +102,16 @@ def _checked(number: int, ids, scores) -> tuple[np.ndarray, np.ndarray]:
         raise InputError(f"ranking {number}: ids {ids.shape} and scores {scores.shape}, give both as (B, K)")
     if np.isnan(scores).any() or np.isposinf(scores).any():
         raise InputError(f"ranking {number} has a score that is not a number: fuse what `search` returns")
-    return np.where(np.isneginf(scores), NOTHING, ids), scores
+    return ids, scores
 
 
-def _as_numbers(rankings: list[np.ndarray]) -> tuple[list[np.ndarray], np.ndarray]:
-    """The ids of each ranking as numbers, 0 for `NOTHING`, and the ids that the numbers stand for."""
-    flat = [id_ for ids in rankings for id_ in ids.ravel().tolist()]
-    names = list(dict.fromkeys([NOTHING, *flat]))
-    numbers = dict(zip(names, range(len(names)), strict=True))
-    codes = np.fromiter(map(numbers.__getitem__, flat), dtype=np.int64, count=len(flat))
-    ends = np.cumsum([ids.size for ids in rankings])
-    parts = np.split(codes, ends[:-1])
-    return [part.reshape(ids.shape) for part, ids in zip(parts, rankings, strict=True)], np.array(names)
+def _as_numbers(rankings: list[tuple[np.ndarray, np.ndarray]]) -> tuple[list[np.ndarray], np.ndarray]:
+    """The ids of each ranking as numbers (B, K_r), 0 for what was not found, and the ids that the numbers stand for."""
+    numbers, codes = defaultdict(itertools.count(1).__next__, {NOTHING: 0}), []
+    for ids, scores in rankings:
+        of_ids = np.fromiter(map(numbers.__getitem__, ids.ravel().tolist()), dtype=np.int64, count=ids.size)
+        codes.append(np.where(np.isneginf(scores), 0, of_ids.reshape(ids.shape)))
+    return codes, np.array(list(numbers))
 
 
 def _require_once(number: int, passages: np.ndarray, names: np.ndarray) -> None:
