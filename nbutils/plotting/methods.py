@@ -75,7 +75,8 @@ LOOKS = {
     "untuned": Look(GRAY, "s"),
     "Hybrid": Look(VERMILION, ">"),
     "re-ranked": Look(GREEN, "P"),
-    "query likelihood": Look(BLACK, "*"),
+    "re-ranker alone": Look(SKY_BLUE, "d", variant=True),
+    "query likelihood": Look(BLACK, "<"),
     "RRF, k = 2": Look(ORANGE, "^"),
     "RRF, k = 10": Look(ORANGE, "v", variant=True),
     "RRF, k = 60": Look(VERMILION, ">"),
@@ -92,8 +93,8 @@ LOOKS = {
     "sentences": Look(SKY_BLUE, "D"),
     "10 % overlap": Look(ORANGE, "^"),
     "25 % overlap": Look(VERMILION, ">"),
-    "best chunk": Look(VERMILION, ">"),
-    "first window": Look(GRAY, "s"),
+    "best chunk": Look(GREEN, "P"),
+    "first window": Look(BLACK, "<"),
     "mean of windows": Look(BLUE, "o"),
 }
 

@@ -11,7 +11,7 @@ from nbutils.training import TrainingSettings
 
 @dataclass(frozen=True)
 class HybridSearch:
-    """The sizes of 07_hybrid_search. Raises InputError for a depth that the experiments need more of."""
+    """The sizes of 07_hybrid_search. Raises InputError for a depth or a budget that the experiments need more of."""
 
     sources: Sources  # the first corpus; one encoder for questions and passages
     human_dataset: str | None  # questions that people asked, the second corpus; None: left out
@@ -37,6 +37,10 @@ class HybridSearch:
     def __post_init__(self) -> None:
         if max(*self.depths, *self.ks_answered, self.likelihood_depth) > self.depth:
             raise InputError(f"depth = {self.depth}: some experiment re-ranks or reads more passages than that")
+        if min(self.budgets) < max(self.chunk_sizes):  # or large chunks would lose by construction
+            raise InputError(
+                f"a budget of {min(self.budgets)} tokens holds no chunk of {max(self.chunk_sizes)}: raise it"
+            )
 
 
 _TINY = HybridSearch(
@@ -53,7 +57,7 @@ _TINY = HybridSearch(
     likelihood_depth=8,
     n_chunk_questions=400,
     chunk_sizes=(64, 128, 256),
-    budgets=(128, 256, 512, 1024, 2048),
+    budgets=(256, 512, 1024, 2048),
     n_answered=200,
     n_several=64,
     ks_answered=(1, 3, 5),
@@ -80,6 +84,7 @@ _GPU = replace(
     likelihood_depth=50,
     n_chunk_questions=2_000,
     chunk_sizes=(64, 128, 256, 512),
+    budgets=(512, 1024, 2048, 4096),
     n_answered=1_000,
     n_several=500,
     sft=replace(
