@@ -83,6 +83,7 @@ LOOKS = {
     "min-max": Look(SKY_BLUE, "D"),
     "min-max, one weight": Look(SKY_BLUE, "d", variant=True),
     "min-max, a weight per corpus": Look(BLUE, "p", variant=True),
+    "32 tokens": Look(ORANGE, "^"),
     "64 tokens": Look(VERMILION, ">"),
     "128 tokens": Look(SKY_BLUE, "D"),
     "256 tokens": Look(BLUE, "o"),

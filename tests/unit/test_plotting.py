@@ -211,6 +211,7 @@ SAME = {
     "min-max": "retrieved passage",
     "min-max, one weight": "best single passage",
     "min-max, a weight per corpus": "RA-IT",
+    "32 tokens": "closed-book",
     "64 tokens": "RAG-Sequence",
     "128 tokens": "retrieved passage",
     "256 tokens": "Dense",
