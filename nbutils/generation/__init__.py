@@ -20,6 +20,7 @@ from nbutils.generation.prompts import (
     passage_prompts,
 )
 from nbutils.generation.scoring import answer_logprobs, batch_logprobs, fingerprint, pad, tokenize_pairs
+from nbutils.generation.token_states import KEYS, TokenStates, token_states, token_windows
 from nbutils.generation.turns import (
     ANSWER_END,
     answer_tokens,

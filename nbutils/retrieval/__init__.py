@@ -6,8 +6,17 @@ from nbutils.retrieval.chunking import BOUNDARIES, Chunks, chunk_documents, chun
 from nbutils.retrieval.dense import DenseIndex, add_passages, build_dense, encoder_text, passage_text
 from nbutils.retrieval.faiss_index import EXACT, index_bytes
 from nbutils.retrieval.fusion import fuse
+from nbutils.retrieval.knn_lm import (
+    cache_probabilities,
+    interpolate,
+    knn_distribution,
+    knn_probabilities,
+    neighbor_weights,
+    perplexity,
+)
 from nbutils.retrieval.learned_sparse import SparseIndex, build_sparse, encode_sparse
 from nbutils.retrieval.limits import cut_note, cut_sentence, filling, n_cut
+from nbutils.retrieval.nearest_states import build_state_index, nearest, nearest_approximate, squared_distances
 from nbutils.retrieval.pooled_windows import document_vectors
 from nbutils.retrieval.query_likelihood import query_likelihoods, question_prompts
 from nbutils.retrieval.reranking import BiEncoder, QueryLikelihood, Reranker, n_cut_by_reranker, rerank

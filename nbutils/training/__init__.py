@@ -13,6 +13,7 @@ from nbutils.training.embedding import embed_texts, search_with_gradients
 from nbutils.training.end2end import End2EndObjective, train_end2end
 from nbutils.training.end2end_retriever import End2EndPoolObjective, train_end2end_retriever
 from nbutils.training.fine_tuning import FineTuningObjective, fine_tune
+from nbutils.training.language_modeling import LanguageModelingObjective, train_on_text
 from nbutils.training.loop import Learners
 from nbutils.training.lower_layers import LowerLayers, encode_above
 from nbutils.training.lsr import train_lsr

@@ -1,0 +1,208 @@
+"""What a decoder-only model computes at each token of a text: the keys of kNN-LM, and log p of the token that follows.
+
+Read once, kept on disk and memory-mapped: the keys may be larger than memory.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nbutils import cache, files
+from nbutils.errors import InputError
+from nbutils.generation.output_layer import label_logprobs, vocabulary_size
+from nbutils.generation.scoring import fingerprint, pad, require_length
+from nbutils.models import Generator, batches_by_length, quiet_transformers
+from nbutils.progress import progress_bar
+
+KEYS = ("ffn_input", "before_ffn_norm", "attention_input", "final_state")
+BATCH_TOKENS = 4096  # padded tokens a batch
+TOKEN_TYPE = np.int32  # 16 bits hold an eighth of a vocabulary of 262,144
+KEY_TYPES = ("float16", "float32")
+_BEFORE_FFN = ("pre_feedforward_layernorm", "post_attention_layernorm", "ln_2")  # the first that a layer has
+
+
+@dataclass(frozen=True)
+class TokenStates:
+    """N scored tokens of some texts, in the order of the texts: the datastore of kNN-LM, or its queries.
+
+    Row n holds what the model computed from the text before token n, and that token. The first token of a text has
+    nothing before it and is not among them.
+    """
+
+    keys: dict[str, np.ndarray]  # name -> (N, D), memory-mapped
+    tokens: np.ndarray  # (N,) the token that follows
+    lengths: np.ndarray  # (n_texts,) scored tokens of each text
+    logprobs: np.ndarray  # (N,) float32, log p(token | text before) in nats; (0,) where not asked for
+
+
+def token_windows(
+    generator: Generator, texts: Sequence[str], n_tokens: int, n_windows: int | None = None, seed: int = 0
+) -> list[list[list[int]]]:
+    """Windows of `n_tokens` tokens of each text, each after the token with which a text begins for this model.
+
+    A text is cut into windows from its beginning, and what is left at its end is not used: windows of one length make
+    the mean over windows the mean over tokens. Of a text's windows `n_windows` are drawn by `seed`, in their order (all
+    where it has no more; None: all). Where the tokenizer begins a text with no token of its own (GPT-2), the end of a
+    text does, as such models are trained. Raises InputError for a sequence-to-sequence model, `n_tokens` < 1 or more
+    than the model has positions, and a text that is shorter.
+    """
+    _require_decoder(generator)
+    if n_tokens < 1:
+        raise InputError(f"n_tokens = {n_tokens}: give at least 1")
+    require_length(generator, [n_tokens])
+    tokenizer = generator.tokenizer
+    first = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+    with quiet_transformers():  # which warns of long texts
+        rows = tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+    found = []
+    for number, ids in enumerate(rows):
+        n = len(ids) // n_tokens
+        if n == 0:
+            raise InputError(f"text number {number} has {len(ids)} tokens, not {n_tokens}: leave it out")
+        drawn = np.random.default_rng([seed, number]).permutation(n)[:n_windows]
+        found.append([[first, *ids[i * n_tokens : (i + 1) * n_tokens]] for i in sorted(drawn.tolist())])
+    return found
+
+
+def token_states(
+    generator: Generator,
+    sequences: Sequence[Sequence[int]],
+    keys: Sequence[str] = ("ffn_input",),
+    with_logprobs: bool = False,
+    key_type: str = "float16",
+) -> TokenStates:
+    """The keys, and if asked for log p, of every token after the first of each sequence of token ids.
+
+    Keys are of the last layer (Khandelwal et al. 2020, Table 5): "ffn_input", what its feed-forward network reads after
+    the norm; "before_ffn_norm", the same before the norm; "attention_input", what its attention reads after the norm;
+    "final_state", what the output layer reads. Without a key nothing but log p is computed. Results are kept by
+    content, see `generate`, and do not depend on how texts are put into batches but for rounding.
+    Raises InputError for a sequence-to-sequence model, an unknown key, no sequences, one of fewer than two tokens or
+    more than the model has positions, and a key with a number that float16 does not hold: Gemma's before the norm have
+    some of 80,000, which `key_type` "float32" holds.
+    """
+    _require_decoder(generator)
+    unknown = [key for key in keys if key not in KEYS]
+    if unknown:
+        raise InputError(f"key {unknown[0]!r} is unknown: use {', '.join(KEYS)}")
+    if key_type not in KEY_TYPES:
+        raise InputError(f"key type {key_type!r} is unknown: use {' or '.join(KEY_TYPES)}")
+    if not sequences or min(map(len, sequences)) < 2:
+        raise InputError("token states need at least one text, and of each at least two tokens")
+    require_length(generator, [len(ids) - 1 for ids in sequences])
+    require_token_type(vocabulary_size(generator))
+    modules = _modules(generator, keys)  # before any long work
+    lengths = np.array([len(ids) - 1 for ids in sequences])
+    content = json.dumps([*map(list, sequences)])
+    kept = cache.key(_write, fingerprint(generator), ",".join(keys), str(with_logprobs), key_type, content)
+
+    def read(folder: Path) -> TokenStates | None:
+        try:
+            found = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in keys}
+            tokens, logprobs = (np.load(folder / f"{name}.npy", allow_pickle=False) for name in ("tokens", "logprobs"))
+        except (ValueError, EOFError, OSError):  # missing or damaged
+            return None
+        return TokenStates(found, tokens, lengths, logprobs)
+
+    def build(folder: Path) -> TokenStates:
+        with files.atomic_path(folder) as temporary:
+            temporary.mkdir()
+            _write(temporary, generator, sequences, modules, with_logprobs, key_type)
+        return read(folder)
+
+    return cache.folder("states", kept, read, build)
+
+
+def require_token_type(n_vocabulary: int, kind: type = TOKEN_TYPE) -> None:
+    """InputError where numbers of this kind cannot name every token of the vocabulary."""
+    if np.iinfo(kind).max < n_vocabulary - 1:
+        raise InputError(
+            f"{kind.__name__} ends at {np.iinfo(kind).max}, the vocabulary at {n_vocabulary - 1}: take a wider one"
+        )
+
+
+def _require_decoder(generator: Generator) -> None:
+    if generator.seq2seq:
+        raise InputError(f"{generator.name} has an encoder: kNN-LM is for decoder-only models")
+
+
+def _write(folder: Path, generator: Generator, sequences, modules: dict, with_logprobs: bool, key_type: str) -> None:
+    """The states of all sequences as files in `folder`, batch by batch: no more than a batch is in memory."""
+    import torch
+
+    tokens = np.array([token for ids in sequences for token in ids[1:]], dtype=TOKEN_TYPE)
+    ends = np.cumsum([len(ids) - 1 for ids in sequences])
+    starts = ends - [len(ids) - 1 for ids in sequences]
+    width = generator.model.config.get_text_config().hidden_size
+    written = {
+        name: np.lib.format.open_memmap(folder / f"{name}.npy", "w+", np.dtype(key_type), (len(tokens), width))
+        for name in modules
+    }
+    logprobs = np.empty(len(tokens) if with_logprobs else 0, dtype=np.float32)
+    decoder = generator.model.get_decoder()
+    with torch.inference_mode(), _captured(modules) as captured, progress_bar(len(sequences), "Reading") as progress:
+        for batch in batches_by_length([len(ids) - 1 for ids in sequences], BATCH_TOKENS):
+            inputs, mask = pad(
+                [sequences[s][:-1] for s in batch], generator.tokenizer.pad_token_id or 0, decoder.device
+            )
+            # Padding stands on the right, where a causal model does not look.
+            hidden = decoder(input_ids=inputs, use_cache=False).last_hidden_state
+            rows = np.concatenate([np.arange(starts[s], ends[s]) for s in batch])
+            there = mask.bool()
+            for name, into in written.items():
+                states = hidden if modules[name] is None else captured[name]
+                into[rows] = _as_keys(name, states[there], key_type)
+            if with_logprobs:
+                labels = torch.from_numpy(tokens[rows]).long().to(hidden.device)
+                logprobs[rows] = label_logprobs(generator, hidden[there], labels).float().cpu().numpy()
+            progress.update(len(batch))
+    for into in written.values():
+        into.flush()
+    np.save(folder / "tokens.npy", tokens, allow_pickle=False)
+    np.save(folder / "logprobs.npy", logprobs, allow_pickle=False)
+
+
+def _as_keys(name: str, states, key_type: str) -> np.ndarray:
+    states = states.float().cpu().numpy()
+    if np.abs(states).max() > np.finfo(key_type).max:
+        largest = f"{np.abs(states).max():,.0f}"
+        raise InputError(f"key {name!r} has a number of {largest}, more than {key_type} holds: take key_type='float32'")
+    return states.astype(key_type)
+
+
+def _modules(generator: Generator, keys: Sequence[str]) -> dict:
+    """{key: the module of the last layer that reads it}; None for what the decoder returns."""
+    decoder = generator.model.get_decoder()
+    layers = getattr(decoder, "layers", None) or getattr(decoder, "h", None)
+    last = layers[-1] if layers else None
+    names = {"ffn_input": ("mlp",), "before_ffn_norm": _BEFORE_FFN, "attention_input": ("self_attn", "attn")}
+    found = {}
+    for key in keys:
+        there = [getattr(last, name) for name in names.get(key, ()) if hasattr(last, name)]
+        if key != "final_state" and not there:
+            raise InputError(f"{generator.name}: its last layer has none of {names[key]}, take the key 'final_state'")
+        found[key] = there[0] if there else None
+    return found
+
+
+@contextmanager
+def _captured(modules: dict) -> Iterator[dict]:
+    """{key: what its module read last}, filled by each forward pass while the block runs."""
+    captured = {}
+
+    def reader(key: str):
+        def read(module, args, kwargs) -> None:
+            captured[key] = args[0] if args else kwargs["hidden_states"]
+
+        return read
+
+    with ExitStack() as stack:
+        for key, module in modules.items():
+            if module is not None:
+                hook = module.register_forward_pre_hook(reader(key), with_kwargs=True)
+                stack.callback(hook.remove)
+        yield captured

@@ -1,0 +1,91 @@
+"""kNN-LM (Khandelwal et al. 2020): the next token by what followed the nearest states of a datastore."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from nbutils.errors import InputError
+from nbutils.retrieval.nearest_states import squared_distances
+
+
+def knn_probabilities(
+    distances: np.ndarray, tokens: np.ndarray, labels: np.ndarray, temperature: float = 1.0
+) -> np.ndarray:
+    """p_kNN of each label, (B,) float64, from the distances (B, k) and tokens (B, k) of its neighbors (Eq. 2).
+
+    p_kNN(y|x) = sum over the neighbors followed by y of exp(-d/T), over the same sum of all neighbors; d is the squared
+    L2 distance, and T is 1 in the paper. A neighbor with distance inf is none; without neighbors a row is NaN: nothing
+    is known. Raises InputError for shapes that do not fit and a temperature that is not above 0.
+    """
+    weights = neighbor_weights(distances, temperature)
+    if tokens.shape != weights.shape or len(labels) != len(weights):
+        raise InputError(f"distances {weights.shape}, tokens {tokens.shape}, labels {np.shape(labels)}: do not fit")
+    return (weights * (tokens == np.asarray(labels)[:, None])).sum(axis=1)
+
+
+def knn_distribution(
+    distances: np.ndarray, tokens: np.ndarray, n_vocabulary: int, temperature: float = 1.0
+) -> np.ndarray:
+    """p_kNN of every token, (B, V) float64, see `knn_probabilities`: to generate from.
+
+    Raises InputError, too, for a token that is not in the vocabulary.
+    """
+    if tokens.size and not 0 <= tokens.min() <= tokens.max() < n_vocabulary:
+        raise InputError(f"tokens from {tokens.min()} to {tokens.max()}: the vocabulary has {n_vocabulary}")
+    weights = neighbor_weights(distances, temperature)
+    found = np.zeros((len(weights), n_vocabulary))
+    np.add.at(found, (np.arange(len(weights))[:, None], tokens), weights)
+    return found
+
+
+def neighbor_weights(distances: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+    """exp(-d/T) of each neighbor, each row's sum brought to 1: (B, k) float64. NaN where no distance is finite."""
+    if not temperature > 0:
+        raise InputError(f"temperature {temperature}: give a number above 0")
+    distances = np.asarray(distances, dtype=np.float64)
+    least = distances.min(axis=1, keepdims=True)
+    nothing = np.isinf(least)
+    weights = np.exp((np.where(nothing, 0, least) - distances) / temperature)
+    with np.errstate(invalid="ignore"):
+        return weights / weights.sum(axis=1, keepdims=True)
+
+
+def interpolate(logprobs: np.ndarray, *parts: tuple[np.ndarray, float]) -> np.ndarray:
+    """log[(1 - sum of lambdas) p_LM + sum of lambda p], (N,) float64 (Eq. 3), from log p_LM (N,) and (p (N,), lambda).
+
+    Where a p is NaN, nothing was found: its share stays with the language model. Where nothing is added, the values are
+    those of the language model, bit for bit. Raises InputError for shares below 0 or of more than 1 together.
+    """
+    shares = [share for _, share in parts]
+    if min(shares, default=0) < 0 or sum(shares) > 1 + 1e-9:
+        raise InputError(f"shares {', '.join(f'{share:g}' for share in shares)}: give numbers from 0, at most 1 in all")
+    kept, added = np.ones(len(logprobs)), np.zeros(len(logprobs))
+    for probabilities, share in parts:
+        there = ~np.isnan(probabilities)
+        kept = kept - share * there
+        added = added + share * np.where(there, probabilities, 0)
+    with np.errstate(divide="ignore"):
+        mixed = np.logaddexp(np.log(np.maximum(kept, 0)) + logprobs, np.log(added))
+    return np.where(kept == 1, logprobs, mixed)
+
+
+def cache_probabilities(
+    keys: np.ndarray, tokens: np.ndarray, lengths: Sequence[int], temperature: float = 1.0
+) -> np.ndarray:
+    """p_cache of each token, (N,) float64: kNN-LM whose datastore is the text itself, as far as it has been read.
+
+    The continuous cache of Grave et al. (2017) with the distances of kNN-LM in place of inner products. `lengths` are
+    the tokens of each text. The first token of a text is NaN: nothing was read before.
+    """
+    found, start = [np.empty(0)], 0
+    for length in lengths:
+        own, labels = np.asarray(keys[start : start + length], dtype=np.float32), tokens[start : start + length]
+        distances = np.where(np.tri(length, k=-1, dtype=bool), squared_distances(own, own), np.inf)
+        found.append(knn_probabilities(distances, np.broadcast_to(labels, distances.shape), labels, temperature))
+        start += length
+    return np.concatenate(found)
+
+
+def perplexity(logprobs: np.ndarray) -> float:
+    """exp of the mean of -log p over tokens, each token once, however long the texts are."""
+    return float(np.exp(-np.mean(logprobs, dtype=np.float64)))
