@@ -8,6 +8,7 @@ Places are in pixels, from the upper left corner. Matplotlib draws boxes and arr
 import html
 import io
 import itertools
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ WIDTH = 800  # pixels, of which CSS has 96 an inch
 TEXT, SMALL = 9.5, 9  # points
 LINE = 16  # pixels from one line to the next
 ROW = 17  # pixels of one passage in a ranked list
+CELL = 9  # pixels of one number of a vector
 OTHER_FONTS = "Verdana, sans-serif"  # for readers without DejaVu: letters of about the same width
 GRADIENT = GREEN  # no part and no method in these pictures has this color
 # What learns differs from what is frozen by its border too, not by color alone.
@@ -357,6 +359,109 @@ def draw_hybrid_search() -> Any:
     return ax.figure
 
 
+def vector(ax: Any, left: float, y: float, values: tuple[int, ...]) -> None:
+    """A vector as a row of cells around height y: the larger a value, from 0 to 3, the darker its cell."""
+    from matplotlib.patches import Rectangle
+
+    for i, value in enumerate(values):
+        place = (left + i * CELL, y - CELL / 2)
+        ax.add_patch(Rectangle(place, CELL, CELL, facecolor=f"{1 - 0.25 * value}", edgecolor=GRAY, linewidth=0.6))
+
+
+def next_tokens(ax: Any, place: tuple[float, float, float, float], name: str, chances: dict[str, float]) -> Box:
+    """A box with a distribution over the next token: its name, and of each token a bar and a number."""
+    one = box(ax, place, "data")
+    write(ax, one.x, one.top + 16, name)
+    for i, (token, p) in enumerate(chances.items()):
+        y = one.top + 39 + i * ROW
+        write(ax, one.left + 8, y, token, ha="left", fontsize=SMALL)
+        bars(ax, one.left + 81, y, (32 * p,))
+        write(ax, one.right - 6, y, f"{p:.2f}", ha="right", fontsize=SMALL)
+    return one
+
+
+def draw_datastore(ax: Any, query: tuple[int, ...], k: int) -> tuple[Box, Box, dict[str, float]]:
+    """The datastore of kNN-LM; its box, what is taken of it, and p_kNN of the k rows drawn first, which are nearest."""
+    rows = (
+        ((1, 2, 1, 2, 1), "Koror"),
+        ((0, 2, 1, 3, 2), "Ngerulmud"),
+        ((0, 1, 2, 3, 0), "Ngerulmud"),
+        ((2, 1, 1, 1, 1), "Suva"),
+    )
+    distances = [sum((a - b) ** 2 for a, b in zip(key, query, strict=True)) for key, _ in rows]
+    weights = [math.exp(-distance) for distance in distances[:k]]  # T = 1
+    chances = {
+        token: sum(weight for weight, (_, found) in zip(weights, rows, strict=False) if found == token) / sum(weights)
+        for token in ("Ngerulmud", "Koror")
+    }
+
+    store, first, step = box(ax, (234, 164, 416, 356), "panel"), 228, 22
+    write(ax, store.x, 180, "*datastore")
+    for x, text in ((266, "key"), (342, "next token"), (395, "$d$")):
+        write(ax, x, 204, text, fontsize=SMALL)
+    for i, ((key, token), distance) in enumerate(zip(rows, distances, strict=True)):
+        y = first + i * step
+        vector(ax, 244, y, key)
+        arrow(ax, (292, y), (306, y))
+        write(ax, 310, y, token, ha="left", fontsize=SMALL)
+        write(ax, 395, y, f"{distance}", fontsize=SMALL)
+    write(ax, 266, first + len(rows) * step - 5, "⋮")
+    write(ax, store.x, 336, "$d$: squared distance\nto the query", fontsize=SMALL)
+    taken = bracket(ax, Box(405, first - 10, 405, 0), 405, first + (k - 1) * step + 10)
+    return store, taken, chances
+
+
+def draw_survey() -> Any:
+    """Khandelwal et al. 2020: kNN-LM; beneath it, other places where retrieved knowledge enters (Li et al. 2022)."""
+    ax, query, share = sheet(478), (0, 2, 1, 3, 1), 0.4
+    store, taken, chances = draw_datastore(ax, query, k=3)
+    by_neighbors = {**chances, "others": 0.0}
+    by_model = {"Ngerulmud": 0.3, "Koror": 0.4, "others": 0.3}
+    mixed = {token: share * by_neighbors[token] + (1 - share) * p for token, p in by_model.items()}
+
+    text = box(ax, (8, 42, 110, 90), "data", "... The capital\nof Palau is")
+    model = box(ax, (128, 34, 216, 98), "frozen", "*language\n*model\nfrozen")
+    others = box(ax, (8, 226, 110, 274), "data", "other texts")
+    same = box(ax, (128, 218, 216, 282), "frozen", "*the same\n*language\n*model")
+    p_model = next_tokens(ax, (476, 10, 624, 98), "$p_{LM}$", by_model)
+    mix = box(ax, (476, 122, 624, 182), "data")
+    p_neighbors = next_tokens(ax, (476, 206, 624, 294), r"$p_{kNN} \propto \sum\, \exp(-d/T)$", by_neighbors)
+    p_next = next_tokens(ax, (648, 108, 792, 196), "$p$", mixed)
+
+    write(ax, text.x, 30, "text so far", fontsize=SMALL)
+    write(ax, mix.x, 142, r"$p = \lambda\; p_{kNN}$")
+    write(ax, mix.x, 163, r"$+\; (1 - \lambda)\; p_{LM}$")
+    write(ax, p_next.x, 213, r"$\lambda = 0.4$, $T = 1$", fontsize=SMALL)
+    write(ax, 334, 112, "query", ha="left")
+    vector(ax, 334, 132, query)
+    write(ax, 446, taken.y - 24, "$k$ = 3\nnearest", fontsize=SMALL)
+
+    arrow(ax, (text.right, text.y), (model.left, model.y))
+    arrow(ax, (model.right, 54), (p_model.left, 54))
+    arrow(ax, (model.right, 80), (store.x, 80), (store.x, store.top))
+    arrow(ax, (others.right, others.y), (same.left, same.y))
+    arrow(ax, (same.right, same.y), (store.left, same.y))
+    arrow(ax, (taken.right, taken.y), (p_neighbors.left, taken.y))
+    arrow(ax, (p_model.x, p_model.bottom), (mix.x, mix.top))
+    arrow(ax, (p_neighbors.x, p_neighbors.top), (mix.x, mix.bottom))
+    arrow(ax, (mix.right, mix.y), (p_next.left, p_next.y))
+
+    box(ax, (8, 372, 792, 468), "panel")
+    write(ax, WIDTH / 2, 389, "some places where retrieved knowledge can enter a language model")
+    for i, (kind, place) in enumerate(
+        (
+            ("data", "*into the prompt\nconcatenation (RAG)"),
+            ("data", "*into the mixture\n*of answers\nmarginalization"),
+            ("data", "*into the next-token\n*distribution\nkNN-LM, as above"),
+            ("data", "*as a draft to edit\nskeleton"),
+            ("learns", "*into the weights\ntraining"),
+        )
+    ):
+        left = 16 + i * 155
+        box(ax, (left, 404, left + 148, 460), kind, place, fontsize=SMALL)
+    return ax.figure
+
+
 # File, the function that draws it, title, and what it shows in words.
 SCHEMATICS = {
     "rag.svg": (
@@ -401,6 +506,22 @@ SCHEMATICS = {
         "the first list, so the fused order is A, C, B, E, D, F. A re-ranker reads the query together with each of "
         "the top 50 passages of the fused list and puts them into a new order, here E, A, C, B, F, D. The language "
         "model reads the query and the K best passages and gives the answer. No part learns.",
+    ),
+    "survey.svg": (
+        draw_survey,
+        "kNN-LM (Khandelwal et al. 2020) and other places where retrieved knowledge can enter (Li et al. 2022)",
+        "An example with invented numbers; words stand for tokens. A text so far, ... The capital of Palau is, goes "
+        "into a language model, which is frozen. The model gives p_LM, its own probabilities of the next token: "
+        "Ngerulmud 0.30, Koror 0.40, others 0.30. It gives a vector too, the query. Below, the same language model has "
+        "read other texts and made a datastore: each row holds a key, which is the vector of a place in a text, and "
+        "the token that came next there. The squared distances d from the keys to the query are 2 for Koror, 1 and 3 "
+        "for two rows with Ngerulmud, and 9 for Suva. The k = 3 nearest rows are taken, and p_kNN of a token is "
+        "proportional to the sum of exp(-d/T) over those of its rows: with T = 1, Ngerulmud 0.76 and Koror 0.24. Both "
+        "meet in p = lambda p_kNN + (1 - lambda) p_LM: with lambda = 0.4, Ngerulmud 0.48, Koror 0.34, others 0.18. "
+        "Alone, the model would have said Koror. Beneath, a strip of some places where retrieved knowledge can enter a "
+        "language model: into the prompt by concatenation (RAG), into the mixture of answers by marginalization, into "
+        "the next-token distribution (kNN-LM, as above), as a draft to edit (a skeleton), and into the weights "
+        "by training, where the model learns.",
     ),
 }
 

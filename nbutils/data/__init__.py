@@ -4,7 +4,7 @@ from nbutils.data import query_types
 from nbutils.data.folder import read_folder, write_folder
 from nbutils.data.hub import HUB_SETS, hub_dataset, is_known, load_corpus, load_questions
 from nbutils.data.importers import import_file, import_jsonl, import_squad
-from nbutils.data.joined import JoinedDocuments, join_documents
+from nbutils.data.joined import JoinedDocuments, document_splits, join_documents
 from nbutils.data.load import is_own, load_dataset
 from nbutils.data.passages import split_text
 from nbutils.data.probes import unrelated_texts

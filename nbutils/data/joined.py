@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass
 
-from nbutils.data.schema import Dataset, Example, Passage
+from nbutils.data.schema import SPLITS, Dataset, Example, Passage
 from nbutils.data.tasks import questions
 from nbutils.text import pattern_of_whole
 
@@ -61,3 +61,17 @@ def _place(question: Example, corpus: dict[str, Passage]) -> tuple[str, int, int
             if answer in text and (match := pattern_of_whole(answer).search(text)):
                 return id_, *match.span()
     return None
+
+
+def document_splits(dataset: Dataset) -> dict[str, str]:
+    """The split of each document of `join_documents`: that of the questions whose gold passages it holds.
+
+    A document of which no question knows is not there, and one of several splits is in the last of train, dev and test,
+    so that nothing of a test document is learned from. Empty for questions that name no gold passages.
+    """
+    found: dict[str, str] = {}
+    for question in dataset.examples:
+        for id_ in question.gold_passages:
+            document = dataset.corpus[id_].title or id_
+            found[document] = max(found.get(document, "train"), question.split, key=SPLITS.index)
+    return found

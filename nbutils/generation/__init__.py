@@ -3,6 +3,7 @@
 from nbutils.generation.compiled import call_compiled, compile_layers, gelu_tanh
 from nbutils.generation.continuations import question_batches, score_continuations, tokenize_prompts
 from nbutils.generation.decoding import generate
+from nbutils.generation.ngrams import ngram_probabilities
 from nbutils.generation.prefix import (
     Prefix,
     compile_for,
@@ -20,7 +21,7 @@ from nbutils.generation.prompts import (
     passage_prompts,
 )
 from nbutils.generation.scoring import answer_logprobs, batch_logprobs, fingerprint, pad, tokenize_pairs
-from nbutils.generation.token_states import KEYS, TokenStates, token_states, token_windows
+from nbutils.generation.token_states import KEYS, TokenStates, Window, token_states, token_windows
 from nbutils.generation.turns import (
     ANSWER_END,
     answer_tokens,

@@ -4,10 +4,11 @@ Read once, kept on disk and memory-mapped: the keys may be larger than memory.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -26,6 +27,16 @@ _BEFORE_FFN = ("pre_feedforward_layernorm", "post_attention_layernorm", "ln_2") 
 
 
 @dataclass(frozen=True)
+class Window:
+    """A piece of a text as a model reads it; a score of it goes into a record as that of a question does."""
+
+    id: str  # "Palau 3"
+    subject: str  # the text that it is from
+    token_ids: tuple[int, ...]
+    unit: ClassVar[str] = "windows"
+
+
+@dataclass(frozen=True)
 class TokenStates:
     """N scored tokens of some texts, in the order of the texts: the datastore of kNN-LM, or its queries.
 
@@ -40,15 +51,16 @@ class TokenStates:
 
 
 def token_windows(
-    generator: Generator, texts: Sequence[str], n_tokens: int, n_windows: int | None = None, seed: int = 0
-) -> list[list[list[int]]]:
+    generator: Generator, texts: Mapping[str, str], n_tokens: int, n_windows: int | None = None, seed: int = 0
+) -> list[Window]:
     """Windows of `n_tokens` tokens of each text, each after the token with which a text begins for this model.
 
-    A text is cut into windows from its beginning, and what is left at its end is not used: windows of one length make
-    the mean over windows the mean over tokens. Of a text's windows `n_windows` are drawn by `seed`, in their order (all
-    where it has no more; None: all). Where the tokenizer begins a text with no token of its own (GPT-2), the end of a
-    text does, as such models are trained. Raises InputError for a sequence-to-sequence model, `n_tokens` < 1 or more
-    than the model has positions, and a text that is shorter.
+    `texts` are {name: text}. A text is cut into windows from its beginning, and what is left at its end is not used:
+    windows of one length make the mean over windows the mean over tokens. Of a text's windows `n_windows` are drawn by
+    `seed` and the text's name, and stand in their order (all where it has no more; None: all). Where the tokenizer
+    begins a text with no token of its own (GPT-2), the end of a text does, as such models are trained. A text that is
+    shorter has none. Raises InputError for a sequence-to-sequence model, `n_tokens` < 1 or more than the model has
+    positions, and where no text is long enough.
     """
     _require_decoder(generator)
     if n_tokens < 1:
@@ -57,14 +69,15 @@ def token_windows(
     tokenizer = generator.tokenizer
     first = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
     with quiet_transformers():  # which warns of long texts
-        rows = tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+        rows = tokenizer(list(texts.values()), add_special_tokens=False)["input_ids"] if texts else []
     found = []
-    for number, ids in enumerate(rows):
-        n = len(ids) // n_tokens
-        if n == 0:
-            raise InputError(f"text number {number} has {len(ids)} tokens, not {n_tokens}: leave it out")
-        drawn = np.random.default_rng([seed, number]).permutation(n)[:n_windows]
-        found.append([[first, *ids[i * n_tokens : (i + 1) * n_tokens]] for i in sorted(drawn.tolist())])
+    for name, ids in zip(texts, rows, strict=True):
+        order = sorted(range(len(ids) // n_tokens), key=lambda place: files.sha256_text(str(seed), name, str(place)))
+        for place in sorted(order[:n_windows]):
+            piece = ids[place * n_tokens : (place + 1) * n_tokens]
+            found.append(Window(f"{name} {place + 1}", name, (first, *piece)))
+    if not found:
+        raise InputError(f"none of {len(texts)} texts has {n_tokens} tokens: take shorter windows or longer texts")
     return found
 
 

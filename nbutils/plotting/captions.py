@@ -60,7 +60,7 @@ def _whiskers(interval: str, metrics: Sequence[Mapping[str, Any]]) -> str:
     if clusters:
         note = f"95 %, {'resampled' if 'bootstrap' in interval else 'clustered'} by {clusters}"
     elif interval == INTERVAL:
-        note = f"95 %, {count_text(metrics, 'n', 'independent questions')}"
+        note = f"95 %, {count_text(metrics, 'n', f'independent {unit_text(metrics)}')}"
     else:
         note = f"{interval}, n = {count_text(metrics, 'n', '')}"
     return f"{note}, {seeds}" if seeds else note
@@ -69,6 +69,11 @@ def _whiskers(interval: str, metrics: Sequence[Mapping[str, Any]]) -> str:
 def clusters_text(entries: Sequence[Mapping[str, Any]]) -> str:
     """The groups that intervals respect, such as "59 subjects and 48 fields"; "" where entries name none."""
     return " and ".join(text for what in ("subjects", "fields") if (text := count_text(entries, what)))
+
+
+def unit_text(entries: Sequence[Mapping[str, Any]]) -> str:
+    """What was scored: "questions", or what the entries say in its place."""
+    return " and ".join(dict.fromkeys(entry.get("unit", "questions") for entry in entries))
 
 
 def count_text(entries: Sequence[Mapping[str, Any]], what: str, noun: str | None = None) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nbutils.errors import InputError
-from nbutils.plotting.captions import clusters_text, count_text
+from nbutils.plotting.captions import clusters_text, count_text, unit_text
 from nbutils.plotting.figures import legend_above
 from nbutils.plotting.verdicts import LOOKS, NULL_COLOR, diamond, marker
 from nbutils.record import Record
@@ -83,7 +83,9 @@ def forest_caption(record: Record | Mapping[str, Any], claims: Sequence[str] | N
     outcomes = list(drawn.values())
     if not outcomes:
         raise InputError("the record has no claim to draw in a forest plot: judge one by record.claim(...) first")
-    over = " of ".join(text for text in (count_text(outcomes, "n", "questions"), clusters_text(outcomes)) if text)
+    over = " of ".join(
+        text for text in (count_text(outcomes, "n", unit_text(outcomes)), clusters_text(outcomes)) if text
+    )
     if any(outcome.get("seeds") for outcome in outcomes):
         over += ", " + count_text([{"seeds": outcome.get("seeds") or 1} for outcome in outcomes], "seeds")
     parts = [f"Effects with 95 % intervals over {over}."]

@@ -184,6 +184,8 @@ def _numbers(sample: Mapping[str, Any], interval: Interval, rule: Mapping[str, A
     found |= {label: len(set(sample[label])) for label in ("subjects", "fields") if sample[label] is not None}
     if sample["seed_means"] is not None:
         found["seeds"] = len(sample["seed_means"])
+    if "unit" in sample:
+        found["unit"] = sample["unit"]
     found["p"] = float(metrics.p_value(interval, _nearer_limit(rule, interval.value)))
     if found.get("subjects", found["n"]) < FEW_CLUSTERS:
         off_limit = sample["values"] - _nearer_limit(rule, interval.value)
@@ -252,7 +254,7 @@ def _null(claim: Mapping[str, Any], sample: Mapping[str, Any], scores: Mapping[s
 
 def _sample(where: str, quantity: Mapping[str, Any], scores: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """The quantity of each question and what it is clustered by: "values" (n,), "subjects" and "fields" (n,) or None,
-    "seed_means" (k,) or None.
+    "seed_means" (k,) or None, and "unit" where they are no questions.
     """
     kind, names = next(iter(quantity.items()))
     names = [names] if kind == "mean" else names
@@ -276,7 +278,8 @@ def _sample(where: str, quantity: Mapping[str, Any], scores: Mapping[str, Mappin
         table = np.stack([np.broadcast_to(np.asarray(column, dtype=float), k) for column in columns], axis=1)
         seed_means = _per_question(kind, table)
     subjects, fields = clusters(first)
-    return {"values": _per_question(kind, values), "subjects": subjects, "fields": fields, "seed_means": seed_means}
+    sample = {"values": _per_question(kind, values), "subjects": subjects, "fields": fields, "seed_means": seed_means}
+    return sample | ({"unit": first["unit"]} if "unit" in first else {})
 
 
 def _per_question(kind: str, values: np.ndarray) -> np.ndarray:

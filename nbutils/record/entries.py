@@ -7,7 +7,7 @@ import numpy as np
 
 from nbutils import metrics
 from nbutils.errors import InputError
-from nbutils.record.values import checked_ids, checked_number, clusters, error_prefix, groups
+from nbutils.record.values import checked_ids, checked_number, clusters, error_prefix, groups, unit_of
 
 INTERVAL = "95 %, questions independent"
 CLUSTERED = "95 %, clustered"  # by the subjects and fields that the metric counts
@@ -22,7 +22,7 @@ def score_entry(name: str, examples: Sequence[Any], values: Any) -> dict[str, An
         [checked_number(f"{where} of question {id_}", value) for id_, value in zip(ids, row, strict=True)]
         for row in per_seed
     ]
-    entry = {"ids": ids, "values": per_seed[0], **groups(examples)}
+    entry = {"ids": ids, "values": per_seed[0], **groups(examples), **unit_of(examples)}
     if np.ndim(values) == 2:
         entry["values"] = np.mean(per_seed, axis=0).tolist()
         entry["seed_means"] = np.mean(per_seed, axis=1).tolist()
@@ -43,7 +43,8 @@ def metric_of(entry: Mapping[str, Any]) -> dict[str, Any]:
     counts = {"subjects": subjects, "fields": fields}
     counts = {label: len(set(labels)) for label, labels in counts.items() if labels is not None}
     seeds = {"seeds": len(seed_means)} if seed_means is not None else {}
-    return {**numbers, "interval": CLUSTERED if counts else INTERVAL, **counts, **seeds}
+    unit = {"unit": entry["unit"]} if "unit" in entry else {}
+    return {**numbers, "interval": CLUSTERED if counts else INTERVAL, **counts, **seeds, **unit}
 
 
 def series_entry(

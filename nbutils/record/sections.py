@@ -255,7 +255,7 @@ def _decides_text(outcome: Mapping[str, Any]) -> str:
     """What an open claim could have shown, and what would decide it."""
     parts = [f"minimum detectable effect ±{_number(outcome['mde'])}"] if outcome.get("mde") else []
     if outcome.get("n_needed"):
-        parts.append(f"about {outcome['n_needed']:,} questions would decide")
+        parts.append(f"about {outcome['n_needed']:,} {outcome.get('unit', 'questions')} would decide")
     return "; ".join(parts)
 
 

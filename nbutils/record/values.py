@@ -47,6 +47,12 @@ def groups(examples: Sequence[Any]) -> dict[str, list[str]]:
     return found
 
 
+def unit_of(examples: Sequence[Any]) -> dict[str, str]:
+    """{"unit": "windows"} where the examples say that they are no questions; {} otherwise."""
+    units = {getattr(example, "unit", None) for example in examples}
+    return {"unit": units.pop()} if len(units) == 1 and units != {None} else {}
+
+
 def clusters(entry: Mapping[str, Any]) -> tuple[Sequence[str] | None, Sequence[str] | None]:
     """The subjects and the fields by which a score's interval is clustered, each None where it is not.
 

@@ -14,10 +14,10 @@ def interval_text(outcome: Mapping[str, float], sign: str = "+") -> str:
 
 
 def sample_text(outcome: Mapping[str, Any]) -> str:
-    """Of how many questions, clusters and seeds: "200 questions of 59 subjects and 48 fields, 5 seeds"."""
+    """Of how many questions or other units, clusters, seeds: "200 questions of 59 subjects and 48 fields, 5 seeds"."""
     clusters = [f"{outcome[key]} {key}" for key in ("subjects", "fields") if key in outcome]
     seeds = outcome.get("seeds")
-    text = f"{outcome['n']} questions" + (f" of {' and '.join(clusters)}" if clusters else "")
+    text = f"{outcome['n']} {outcome.get('unit', 'questions')}" + (f" of {' and '.join(clusters)}" if clusters else "")
     return text + (f", {seeds} seed{'s' if seeds > 1 else ''}" if seeds else "")
 
 

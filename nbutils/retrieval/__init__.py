@@ -7,10 +7,13 @@ from nbutils.retrieval.dense import DenseIndex, add_passages, build_dense, encod
 from nbutils.retrieval.faiss_index import EXACT, index_bytes
 from nbutils.retrieval.fusion import fuse
 from nbutils.retrieval.knn_lm import (
+    Interpolation,
     cache_probabilities,
+    choose_interpolation,
     interpolate,
     knn_distribution,
     knn_probabilities,
+    mixed_logprobs,
     neighbor_weights,
     perplexity,
 )

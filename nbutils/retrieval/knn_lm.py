@@ -1,6 +1,7 @@
 """kNN-LM (Khandelwal et al. 2020): the next token by what followed the nearest states of a datastore."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -89,3 +90,47 @@ def cache_probabilities(
 def perplexity(logprobs: np.ndarray) -> float:
     """exp of the mean of -log p over tokens, each token once, however long the texts are."""
     return float(np.exp(-np.mean(logprobs, dtype=np.float64)))
+
+
+@dataclass(frozen=True)
+class Interpolation:
+    """How kNN-LM weighs its neighbors, and how much of the mixture is theirs."""
+
+    k: int
+    temperature: float
+    share: float  # lambda
+
+
+def choose_interpolation(
+    distances: np.ndarray,
+    tokens: np.ndarray,
+    labels: np.ndarray,
+    logprobs: np.ndarray,
+    ks: Sequence[int],
+    temperatures: Sequence[float],
+    shares: Sequence[float],
+) -> Interpolation:
+    """The best of all combinations on dev tokens, by their mean log p; arguments as `knn_probabilities`.
+
+    `temperatures` are in units of the median distance to the nearest key. Raises InputError for a k that is more than
+    were looked for.
+    """
+    if max(ks) > distances.shape[1]:
+        raise InputError(f"k = {max(ks)}: {distances.shape[1]} neighbors were looked for")
+    unit, found = float(np.median(distances[:, 0])), []
+    for k in ks:
+        for temperature in temperatures:
+            probabilities = knn_probabilities(distances[:, :k], tokens[:, :k], labels, temperature * unit)
+            for share in shares:
+                mean = interpolate(logprobs, (probabilities, share)).mean()
+                found.append((mean, Interpolation(k, temperature * unit, share)))
+    return max(found, key=lambda item: item[0])[1]
+
+
+def mixed_logprobs(
+    distances: np.ndarray, tokens: np.ndarray, labels: np.ndarray, logprobs: np.ndarray, chosen: Interpolation
+) -> np.ndarray:
+    """log p of kNN-LM for each label, (N,) float64: `interpolate` over the first k neighbors."""
+    k = chosen.k
+    probabilities = knn_probabilities(distances[:, :k], tokens[:, :k], labels, chosen.temperature)
+    return interpolate(logprobs, (probabilities, chosen.share))

@@ -1,0 +1,109 @@
+"""06_survey: kNN-LM (Khandelwal et al. 2020) and the places where knowledge enters (Li et al. 2022)."""
+
+from dataclasses import dataclass, replace
+
+from nbutils.errors import InputError
+from nbutils.presets.sources import EMBEDDED, Sources
+from nbutils.presets.sources import PARAMETERS as SHARED
+from nbutils.training import TrainingSettings
+
+PARAMETERS = {name: SHARED[name] for name in ("dataset", "generator")}  # no encoder: the language model makes the keys
+
+
+@dataclass(frozen=True)
+class Survey:
+    """The sizes of 06_survey. Raises InputError for curves that need more neighbors, or shares of more than all."""
+
+    sources: Sources  # text of a domain, and the language model
+    other_dataset: str | None  # text that the language model knows better; None: left out
+    n_tokens: int  # of a window
+    n_windows: int  # of each training document, for the datastore
+    n_test_windows: int  # of each dev and test document
+    n_other_windows: int  # of each training document of the other text
+    train_every: int  # the language model is trained on every so many-th window of the datastore
+    n_seeds: int  # of that training
+    sft: TrainingSettings
+    little: TrainingSettings  # the same on less text
+    ks: tuple[int, ...]  # neighbors, compared
+    temperatures: tuple[float, ...]  # in units of the median distance to the nearest key of dev tokens
+    lambdas: tuple[float, ...]
+    shares: tuple[float, ...]  # of the datastore, compared
+    cache_lambdas: tuple[float, ...]  # of the continuous cache
+    index: str  # faiss's description of the approximate index
+    n_probes: tuple[int, ...]  # its lists that are looked into, compared
+
+    def __post_init__(self) -> None:
+        if max(self.lambdas) + max(self.cache_lambdas) >= 1:
+            raise InputError(
+                "lambdas and cache_lambdas may reach 1 together: nothing of the language model would be left"
+            )
+        if not 0 < min(self.shares) <= max(self.shares) == 1:
+            raise InputError("shares of the datastore: give numbers above 0, and 1 among them")
+
+
+# On the dev countries 1e-3 taught more in 16 steps than the model's loss could fall by a datastore of the same text.
+_SFT = TrainingSettings(
+    n_steps=16, batch_size=4, learning_rate=1e-3, warmup_steps=2, lora_rank=16, batch_tokens=2048, evaluate_every=4
+)
+
+_TINY = Survey(
+    sources=EMBEDDED,
+    other_dataset="squadshifts-wiki",
+    n_tokens=256,
+    n_windows=2,
+    n_test_windows=1,
+    n_other_windows=16,
+    train_every=4,
+    n_seeds=3,
+    sft=_SFT,
+    little=replace(_SFT, n_steps=4, warmup_steps=1),
+    ks=(1, 8, 64, 256, 1024),
+    temperatures=(0.1, 0.2, 0.3, 0.5, 1.0),
+    lambdas=(0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8),
+    shares=(0.01, 0.03, 0.1, 0.3, 1.0),
+    cache_lambdas=(0.05, 0.1, 0.15),
+    index="IVF256,PQ64",
+    n_probes=(1, 8, 32),
+)
+
+# Sized by arithmetic for one 80 GB GPU and four hours, not measured on one.
+_GPU = replace(
+    _TINY,
+    sources=replace(EMBEDDED, generator="meta-llama/Llama-3.2-1B"),
+    n_tokens=512,
+    n_windows=4,
+    n_test_windows=2,
+    n_other_windows=40,
+    sft=replace(_SFT, n_steps=100, batch_size=16, learning_rate=2e-4, warmup_steps=10, batch_tokens=16_384),
+    little=replace(_SFT, n_steps=25, batch_size=16, learning_rate=2e-4, warmup_steps=5, batch_tokens=16_384),
+    index="IVF1024,PQ64",
+)
+
+PRESETS = {
+    "smoke": replace(
+        _TINY,
+        sources=replace(EMBEDDED, n_countries=12),
+        other_dataset=None,
+        n_tokens=32,
+        n_windows=1,
+        train_every=2,
+        n_seeds=2,
+        sft=replace(_SFT, n_steps=2, batch_size=2, warmup_steps=1, lora_rank=4, lora_layers=2, evaluate_every=1),
+        little=replace(_SFT, n_steps=2, batch_size=1, warmup_steps=1, lora_rank=4, lora_layers=2, evaluate_every=1),
+        ks=(1, 4),
+        temperatures=(0.3, 1.0),
+        lambdas=(0.1, 0.3),
+        shares=(0.5, 1.0),
+        cache_lambdas=(0.1,),
+        index="IVF2,PQ4",
+        n_probes=(1, 2),
+    ),
+    "tiny": _TINY,
+    "gpu": _GPU,
+    "paper": replace(
+        _GPU,
+        sources=replace(EMBEDDED, generator="meta-llama/Llama-3.1-8B", quantize="nf4"),
+        index="IVF4096,PQ64",
+        n_probes=(32,),
+    ),
+}
