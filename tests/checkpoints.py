@@ -136,6 +136,25 @@ def gemma3(folder: Path, layer_types: tuple[str, ...] = ("sliding_attention", "f
     return str(folder)
 
 
+def gpt2(folder: Path, seed: int = 0, positions: int = 256) -> str:
+    """A GPT-2: learned positions, one special token, which ends texts, and none that begins or pads them."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    tokenizer = _save_byte_level(folder, "$A", pad_token=None, begins=False)
+    config = GPT2Config(
+        vocab_size=len(tokenizer),
+        n_embd=32,
+        n_layer=2,
+        n_head=2,
+        n_positions=positions,
+        initializer_range=STD,
+        bos_token_id=END,
+        eos_token_id=END,
+    )
+    _save(GPT2LMHeadModel, config, folder, seed)
+    return str(folder)
+
+
 def bart(folder: Path, seed: int = 0, positions: int = 256) -> str:
     """A BART: sequence-to-sequence, with dropout 0.1 in training."""
     from transformers import BartConfig, BartForConditionalGeneration
@@ -310,7 +329,13 @@ def _save_wordpiece(folder: Path) -> int:
     return len(fast)
 
 
-def _save_byte_level(folder: Path, template: str, pad_token: str | None, extra_tokens: list[str] | None = None):
+def _save_byte_level(
+    folder: Path,
+    template: str,
+    pad_token: str | None,
+    extra_tokens: list[str] | None = None,
+    begins: bool = True,
+):
     """Save a byte-level BPE tokenizer trained on the sentences, as GPT-2, BART and Llama 3 have; the tokenizer."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
@@ -328,8 +353,9 @@ def _save_byte_level(folder: Path, template: str, pad_token: str | None, extra_t
     tokenizer.post_processor = processors.TemplateProcessing(
         single=template, special_tokens=[("<s>", START), ("</s>", END)]
     )
+    named = {"bos_token": "<s>" if begins else None, "eos_token": "</s>", "pad_token": pad_token}
     fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", **({"pad_token": pad_token} if pad_token else {})
+        tokenizer_object=tokenizer, **{kind: token for kind, token in named.items() if token is not None}
     )
     fast.add_tokens(extra_tokens or [])
     fast.save_pretrained(folder)

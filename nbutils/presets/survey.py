@@ -7,7 +7,8 @@ from nbutils.presets.sources import EMBEDDED, Sources
 from nbutils.presets.sources import PARAMETERS as SHARED
 from nbutils.training import TrainingSettings
 
-PARAMETERS = {name: SHARED[name] for name in ("dataset", "generator")}  # no encoder: the language model makes the keys
+# No encoder: the language model makes the keys.
+PARAMETERS = {name: SHARED[name] for name in ("dataset", "generator")} | {"train_steps": ("sft.n_steps",)}
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class Survey:
     n_windows: int  # of each training document, for the datastore
     n_test_windows: int  # of each dev and test document
     n_other_windows: int  # of each training document of the other text
+    n_other_test_windows: int  # of each of its dev and test documents
     train_every: int  # the language model is trained on every so many-th window of the datastore
     n_seeds: int  # of that training
     sft: TrainingSettings
@@ -53,6 +55,7 @@ _TINY = Survey(
     n_windows=2,
     n_test_windows=1,
     n_other_windows=16,
+    n_other_test_windows=2,
     train_every=4,
     n_seeds=3,
     sft=_SFT,
@@ -74,6 +77,7 @@ _GPU = replace(
     n_windows=4,
     n_test_windows=2,
     n_other_windows=40,
+    n_other_test_windows=4,
     sft=replace(_SFT, n_steps=100, batch_size=16, learning_rate=2e-4, warmup_steps=10, batch_tokens=16_384),
     little=replace(_SFT, n_steps=25, batch_size=16, learning_rate=2e-4, warmup_steps=5, batch_tokens=16_384),
     index="IVF1024,PQ64",
@@ -90,12 +94,12 @@ PRESETS = {
         n_seeds=2,
         sft=replace(_SFT, n_steps=2, batch_size=2, warmup_steps=1, lora_rank=4, lora_layers=2, evaluate_every=1),
         little=replace(_SFT, n_steps=2, batch_size=1, warmup_steps=1, lora_rank=4, lora_layers=2, evaluate_every=1),
-        ks=(1, 4),
+        ks=(8, 32),
         temperatures=(0.3, 1.0),
-        lambdas=(0.1, 0.3),
-        shares=(0.5, 1.0),
+        lambdas=(0.05, 0.4),
+        shares=(0.1, 1.0),
         cache_lambdas=(0.1,),
-        index="IVF2,PQ4",
+        index="IVF2,SQ8",
         n_probes=(1, 2),
     ),
     "tiny": _TINY,

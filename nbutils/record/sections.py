@@ -127,16 +127,24 @@ def _cells(notebook: Path) -> list[dict]:
 def _headline(
     name: str, content: Mapping[str, Any] | None, file: ClaimsFile, cells: Sequence[Mapping[str, Any]]
 ) -> str:
-    """The headline with its metrics as whole percent; the notebook's title where that cannot be had."""
+    """The headline with its metrics as whole percent, or as a format says, {loss|.2f}; the notebook's title where that
+    cannot be had.
+    """
     if not file.headline or not content:
         return _title(cells) or name
-    missing = [metric for metric in re.findall(r"\{([^{}]*)\}", file.headline) if metric not in content["metrics"]]
+    named = re.findall(r"\{([^{}|]*)[^{}]*\}", file.headline)
+    missing = [metric for metric in named if metric not in content["metrics"]]
     if missing and content["skipped"]:  # other data, which has no such questions
         return _title(cells) or name
     if missing:
         raise InputError(f"the headline of claims/{name[:2]}.yaml names {missing[0]!r}: {name} has no such metric")
-    metrics = content["metrics"]
-    return re.sub(r"\{([^{}]*)\}", lambda found: percent(metrics[found[1]]["value"]), file.headline)
+
+    def written(found: re.Match) -> str:
+        metric, _, form = found[1].partition("|")
+        value = content["metrics"][metric]["value"]
+        return format(value, form) if form else percent(value)
+
+    return re.sub(r"\{([^{}]*)\}", written, file.headline)
 
 
 def _title(cells: Sequence[Mapping[str, Any]]) -> str:

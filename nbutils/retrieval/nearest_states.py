@@ -46,7 +46,12 @@ def build_state_index(keys: np.ndarray, index: str):
     if ivf and len(keys) < ivf.nlist:
         raise InputError(f"index {index!r} has {ivf.nlist} lists for {len(keys)} keys: take fewer, or search exactly")
     if not built.is_trained:
-        built.train(np.ascontiguousarray(keys[:: -(-len(keys) // N_TRAINING)], dtype=np.float32))
+        sample = np.ascontiguousarray(keys[:: -(-len(keys) // N_TRAINING)], dtype=np.float32)
+        try:
+            built.train(sample)
+        except RuntimeError as error:  # PQ wants 256 keys
+            reason = str(error).strip().splitlines()[0].rpartition(": ")[2]
+            raise InputError(f"index {index!r} cannot be trained on {len(sample)} keys ({reason})") from error
     for start in range(0, len(keys), BLOCK_KEYS):
         built.add(np.ascontiguousarray(keys[start : start + BLOCK_KEYS], dtype=np.float32))
     return built
