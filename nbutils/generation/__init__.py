@@ -20,7 +20,7 @@ from nbutils.generation.prompts import (
     instruction_templates,
     passage_prompts,
 )
-from nbutils.generation.scoring import answer_logprobs, batch_logprobs, fingerprint, pad, tokenize_pairs
+from nbutils.generation.scoring import answer_logprobs, batch_logprobs, fingerprint, pad, require_length, tokenize_pairs
 from nbutils.generation.token_states import KEYS, TokenStates, Window, token_states, token_windows
 from nbutils.generation.turns import (
     ANSWER_END,

@@ -59,12 +59,12 @@ def token_windows(
     windows of one length make the mean over windows the mean over tokens. Of a text's windows `n_windows` are drawn by
     `seed` and the text's name, and stand in their order (all where it has no more; None: all). Where the tokenizer
     begins a text with no token of its own (GPT-2), the end of a text does, as such models are trained. A text that is
-    shorter has none. Raises InputError for a sequence-to-sequence model, `n_tokens` < 1 or more than the model has
-    positions, and where no text is long enough.
+    shorter has none. Raises InputError for a sequence-to-sequence model, `n_tokens` or `n_windows` < 1, windows of more
+    tokens than the model has positions, and where no text is long enough.
     """
     _require_decoder(generator)
-    if n_tokens < 1:
-        raise InputError(f"n_tokens = {n_tokens}: give at least 1")
+    if n_tokens < 1 or (n_windows is not None and n_windows < 1):
+        raise InputError(f"n_tokens = {n_tokens}, n_windows = {n_windows}: give at least 1")
     require_length(generator, [n_tokens])
     tokenizer = generator.tokenizer
     first = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
@@ -87,16 +87,19 @@ def token_states(
     keys: Sequence[str] = ("ffn_input",),
     with_logprobs: bool = False,
     key_type: str = "float16",
+    n_last: int | None = None,
 ) -> TokenStates:
     """The keys, and if asked for log p, of every token after the first of each sequence of token ids.
+
+    With `n_last`, of the last so many tokens of each sequence alone: what stands before them is only read.
 
     Keys are of the last layer (Khandelwal et al. 2020, Table 5): "ffn_input", what its feed-forward network reads after
     the norm; "before_ffn_norm", the same before the norm; "attention_input", what its attention reads after the norm;
     "final_state", what the output layer reads. Without a key nothing but log p is computed. Results are kept by
     content, see `generate`, and do not depend on how texts are put into batches but for rounding.
     Raises InputError for a sequence-to-sequence model, an unknown key, no sequences, one of fewer than two tokens or
-    more than the model has positions, and a key with a number that float16 does not hold: Gemma's before the norm have
-    some of 80,000, which `key_type` "float32" holds.
+    more than the model has positions, `n_last` < 1, and a key with a number that float16 does not hold: Gemma's before
+    the norm have some of 80,000, which `key_type` "float32" holds.
     """
     _require_decoder(generator)
     unknown = [key for key in keys if key not in KEYS]
@@ -104,14 +107,24 @@ def token_states(
         raise InputError(f"key {unknown[0]!r} is unknown: use {', '.join(KEYS)}")
     if key_type not in KEY_TYPES:
         raise InputError(f"key type {key_type!r} is unknown: use {' or '.join(KEY_TYPES)}")
+    if n_last is not None and n_last < 1:
+        raise InputError(f"n_last = {n_last}: give at least 1")
     if not sequences or min(map(len, sequences)) < 2:
         raise InputError("token states need at least one text, and of each at least two tokens")
     require_length(generator, [len(ids) - 1 for ids in sequences])
     require_token_type(vocabulary_size(generator))
     modules = _modules(generator, keys)  # before any long work
-    lengths = np.array([len(ids) - 1 for ids in sequences])
+    lengths = np.array([min(len(ids) - 1, n_last or len(ids)) for ids in sequences])
     content = json.dumps([*map(list, sequences)])
-    kept = cache.key(_write, fingerprint(generator), ",".join(keys), str(with_logprobs), key_type, content)
+    kept = cache.key(
+        [_write, _modules, _captured],
+        fingerprint(generator),
+        ",".join(keys),
+        str(with_logprobs),
+        key_type,
+        str(n_last),
+        content,
+    )
 
     def read(folder: Path) -> TokenStates | None:
         try:
@@ -124,7 +137,7 @@ def token_states(
     def build(folder: Path) -> TokenStates:
         with files.atomic_path(folder) as temporary:
             temporary.mkdir()
-            _write(temporary, generator, sequences, modules, with_logprobs, key_type)
+            _write(temporary, generator, sequences, lengths, modules, with_logprobs, key_type)
         return read(folder)
 
     return cache.folder("states", kept, read, build)
@@ -143,13 +156,23 @@ def _require_decoder(generator: Generator) -> None:
         raise InputError(f"{generator.name} has an encoder: kNN-LM is for decoder-only models")
 
 
-def _write(folder: Path, generator: Generator, sequences, modules: dict, with_logprobs: bool, key_type: str) -> None:
-    """The states of all sequences as files in `folder`, batch by batch: no more than a batch is in memory."""
+def _write(
+    folder: Path,
+    generator: Generator,
+    sequences: Sequence[Sequence[int]],
+    lengths: np.ndarray,
+    modules: dict,
+    with_logprobs: bool,
+    key_type: str,
+) -> None:
+    """The states of all sequences as files in `folder`, batch by batch: no more than a batch is in memory.
+
+    Of each sequence the last tokens count, as many as `lengths` say.
+    """
     import torch
 
-    tokens = np.array([token for ids in sequences for token in ids[1:]], dtype=TOKEN_TYPE)
-    ends = np.cumsum([len(ids) - 1 for ids in sequences])
-    starts = ends - [len(ids) - 1 for ids in sequences]
+    tokens = np.array([t for ids, n in zip(sequences, lengths, strict=True) for t in ids[-n:]], dtype=TOKEN_TYPE)
+    ends = np.cumsum(lengths)
     width = generator.model.config.get_text_config().hidden_size
     written = {
         name: np.lib.format.open_memmap(folder / f"{name}.npy", "w+", np.dtype(key_type), (len(tokens), width))
@@ -157,15 +180,24 @@ def _write(folder: Path, generator: Generator, sequences, modules: dict, with_lo
     }
     logprobs = np.empty(len(tokens) if with_logprobs else 0, dtype=np.float32)
     decoder = generator.model.get_decoder()
-    with torch.inference_mode(), _captured(modules) as captured, progress_bar(len(sequences), "Reading") as progress:
+    # Compiled layers would not call what reads the keys.
+    eager = torch.compiler.set_stance("force_eager")
+    with (
+        eager,
+        torch.inference_mode(),
+        _captured(modules) as captured,
+        progress_bar(len(sequences), "Reading") as progress,
+    ):
         for batch in batches_by_length([len(ids) - 1 for ids in sequences], BATCH_TOKENS):
             inputs, mask = pad(
                 [sequences[s][:-1] for s in batch], generator.tokenizer.pad_token_id or 0, decoder.device
             )
             # Padding stands on the right, where a causal model does not look.
             hidden = decoder(input_ids=inputs, use_cache=False).last_hidden_state
-            rows = np.concatenate([np.arange(starts[s], ends[s]) for s in batch])
+            rows = np.concatenate([np.arange(ends[s] - lengths[s], ends[s]) for s in batch])
             there = mask.bool()
+            for place, s in enumerate(batch):
+                there[place, : len(sequences[s]) - 1 - lengths[s]] = False
             for name, into in written.items():
                 states = hidden if modules[name] is None else captured[name]
                 into[rows] = _as_keys(name, states[there], key_type)
@@ -181,7 +213,7 @@ def _write(folder: Path, generator: Generator, sequences, modules: dict, with_lo
 
 def _as_keys(name: str, states, key_type: str) -> np.ndarray:
     states = states.float().cpu().numpy()
-    if np.abs(states).max() > np.finfo(key_type).max:
+    if not np.abs(states).max() <= np.finfo(key_type).max:  # a NaN is refused too
         largest = f"{np.abs(states).max():,.0f}"
         raise InputError(f"key {name!r} has a number of {largest}, more than {key_type} holds: take key_type='float32'")
     return states.astype(key_type)
@@ -197,7 +229,9 @@ def _modules(generator: Generator, keys: Sequence[str]) -> dict:
     for key in keys:
         there = [getattr(last, name) for name in names.get(key, ()) if hasattr(last, name)]
         if key != "final_state" and not there:
-            raise InputError(f"{generator.name}: its last layer has none of {names[key]}, take the key 'final_state'")
+            raise InputError(
+                f"{generator.name}: its last layer has no {' or '.join(names[key])}, take the key 'final_state'"
+            )
         found[key] = there[0] if there else None
     return found
 

@@ -26,11 +26,17 @@ class Survey:
     n_seeds: int  # of that training
     sft: TrainingSettings
     little: TrainingSettings  # the same on less text
+    n_curve: int  # dev windows whose loss is measured while the model learns
     ks: tuple[int, ...]  # neighbors, compared
     temperatures: tuple[float, ...]  # in units of the median distance to the nearest key of dev tokens
     lambdas: tuple[float, ...]
     shares: tuple[float, ...]  # of the datastore, compared
     cache_lambdas: tuple[float, ...]  # of the continuous cache
+    n_piece: int  # tokens of a window that are predicted after one retrieval
+    n_query_tokens: int  # of the text before them, by which passages are found
+    n_docs: int  # passages of which the predictions are averaged
+    n_passage_tokens: int  # that are read of each
+    tau: float  # temperature of p(z|x)
     index: str  # faiss's description of the approximate index
     n_probes: tuple[int, ...]  # its lists that are looked into, compared
 
@@ -39,13 +45,17 @@ class Survey:
             raise InputError(
                 "lambdas and cache_lambdas may reach 1 together: nothing of the language model would be left"
             )
+        if self.n_piece >= self.n_tokens:
+            raise InputError(
+                f"n_tokens = {self.n_tokens}: no piece of {self.n_piece} tokens has text before it, take more"
+            )
         if not 0 < min(self.shares) <= max(self.shares) == 1:
             raise InputError("shares of the datastore: give numbers above 0, and 1 among them")
 
 
 # On the dev countries 1e-3 taught more in 16 steps than the model's loss could fall by a datastore of the same text.
 _SFT = TrainingSettings(
-    n_steps=16, batch_size=4, learning_rate=1e-3, warmup_steps=2, lora_rank=16, batch_tokens=2048, evaluate_every=4
+    n_steps=16, batch_size=4, learning_rate=1e-3, warmup_steps=2, lora_rank=16, batch_tokens=2048, evaluate_every=8
 )
 
 _TINY = Survey(
@@ -59,12 +69,18 @@ _TINY = Survey(
     train_every=4,
     n_seeds=3,
     sft=_SFT,
-    little=replace(_SFT, n_steps=4, warmup_steps=1),
+    little=replace(_SFT, n_steps=4, warmup_steps=1, evaluate_every=4),
+    n_curve=8,
     ks=(1, 8, 64, 256, 1024),
     temperatures=(0.1, 0.2, 0.3, 0.5, 1.0),
     lambdas=(0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8),
     shares=(0.01, 0.03, 0.1, 0.3, 1.0),
-    cache_lambdas=(0.05, 0.1, 0.15),
+    cache_lambdas=(0.01, 0.05, 0.1, 0.15),
+    n_piece=64,
+    n_query_tokens=32,
+    n_docs=3,
+    n_passage_tokens=96,
+    tau=0.05,  # that of 01: MiniLM's vectors have length 1
     index="IVF256,PQ64",
     n_probes=(1, 8, 32),
 )
@@ -94,11 +110,16 @@ PRESETS = {
         n_seeds=2,
         sft=replace(_SFT, n_steps=2, batch_size=2, warmup_steps=1, lora_rank=4, lora_layers=2, evaluate_every=1),
         little=replace(_SFT, n_steps=2, batch_size=1, warmup_steps=1, lora_rank=4, lora_layers=2, evaluate_every=1),
+        n_curve=2,
         ks=(8, 32),
         temperatures=(0.3, 1.0),
         lambdas=(0.05, 0.4),
         shares=(0.1, 1.0),
         cache_lambdas=(0.1,),
+        n_piece=16,
+        n_query_tokens=8,
+        n_docs=2,
+        n_passage_tokens=16,
         index="IVF2,SQ8",
         n_probes=(1, 2),
     ),

@@ -27,7 +27,7 @@ def knn_probabilities(
 def knn_distribution(
     distances: np.ndarray, tokens: np.ndarray, n_vocabulary: int, temperature: float = 1.0
 ) -> np.ndarray:
-    """p_kNN of every token, (B, V) float64, see `knn_probabilities`: to generate from.
+    """p_kNN of every token, (B, V) float64, see `knn_probabilities`: to generate from. Without neighbors NaN each.
 
     Raises InputError, too, for a token that is not in the vocabulary.
     """
@@ -36,6 +36,7 @@ def knn_distribution(
     weights = neighbor_weights(distances, temperature)
     found = np.zeros((len(weights), n_vocabulary))
     np.add.at(found, (np.arange(len(weights))[:, None], tokens), weights)
+    found[np.isnan(weights).any(axis=1)] = np.nan
     return found
 
 
@@ -58,7 +59,7 @@ def interpolate(logprobs: np.ndarray, *parts: tuple[np.ndarray, float]) -> np.nd
     those of the language model, bit for bit. Raises InputError for shares below 0 or of more than 1 together.
     """
     shares = [share for _, share in parts]
-    if min(shares, default=0) < 0 or sum(shares) > 1 + 1e-9:
+    if not (min(shares, default=0) >= 0 and sum(shares) <= 1 + 1e-9):  # a NaN is refused too
         raise InputError(f"shares {', '.join(f'{share:g}' for share in shares)}: give numbers from 0, at most 1 in all")
     kept, added = np.ones(len(logprobs)), np.zeros(len(logprobs))
     for probabilities, share in parts:
@@ -76,8 +77,11 @@ def cache_probabilities(
     """p_cache of each token, (N,) float64: kNN-LM whose datastore is the text itself, as far as it has been read.
 
     The continuous cache of Grave et al. (2017) with the distances of kNN-LM in place of inner products. `lengths` are
-    the tokens of each text. The first token of a text is NaN: nothing was read before.
+    the tokens of each text. The first token of a text is NaN: nothing was read before. Raises InputError for lengths
+    that are not those of the tokens.
     """
+    if min(lengths, default=1) < 1 or sum(lengths) != len(tokens):
+        raise InputError(f"texts of {sum(lengths)} tokens for {len(tokens)} states: give the lengths of `token_states`")
     found, start = [np.empty(0)], 0
     for length in lengths:
         own, labels = np.asarray(keys[start : start + length], dtype=np.float32), tokens[start : start + length]
@@ -115,9 +119,11 @@ def choose_interpolation(
     `temperatures` are in units of the median distance to the nearest key. Raises InputError for a k that is more than
     were looked for.
     """
-    if max(ks) > distances.shape[1]:
-        raise InputError(f"k = {max(ks)}: {distances.shape[1]} neighbors were looked for")
+    if not 1 <= min(ks) <= max(ks) <= distances.shape[1]:
+        raise InputError(f"k of {min(ks)} to {max(ks)}: give 1 to {distances.shape[1]}, as many neighbors as there are")
     unit, found = float(np.median(distances[:, 0])), []
+    if unit == 0:
+        raise InputError("most dev tokens have a key at distance 0: their text is in the datastore, take it out")
     for k in ks:
         for temperature in temperatures:
             probabilities = knn_probabilities(distances[:, :k], tokens[:, :k], labels, temperature * unit)

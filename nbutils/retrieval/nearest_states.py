@@ -18,10 +18,12 @@ def nearest(keys: np.ndarray, queries: np.ndarray, k: int) -> tuple[np.ndarray, 
     """
     _require(keys, queries, k)
     faiss = load_faiss()
-    queries = np.ascontiguousarray(queries, dtype=np.float32)
+    # Distances stay the same, and faiss, which takes them from products, keeps their digits: keys may lie far from 0.
+    center = np.mean(keys[:BLOCK_KEYS], axis=0, dtype=np.float64).astype(np.float32)
+    queries = np.ascontiguousarray(queries, dtype=np.float32) - center
     best = faiss.ResultHeap(len(queries), k)
     for start in range(0, len(keys), BLOCK_KEYS):
-        block = np.ascontiguousarray(keys[start : start + BLOCK_KEYS], dtype=np.float32)
+        block = np.ascontiguousarray(keys[start : start + BLOCK_KEYS], dtype=np.float32) - center
         distances, rows = faiss.knn(queries, block, min(k, len(block)))
         best.add_result(distances, rows + start)
     best.finalize()

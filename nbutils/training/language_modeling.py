@@ -26,17 +26,19 @@ def train_on_text(
 ) -> System:
     """A copy of the generator, called `name`, trained on windows of token ids, and the history of its training.
 
-    Windows as `generation.token_windows` gives them; every token but the first counts once, as in
+    They are the `token_ids` of what `generation.token_windows` gives; every token but the first counts once, as in
     `generation.token_states`. History: `loss` (nats per token) and `grad_norm` (before clipping); with
     `settings.evaluate_every`, `dev_step` and `dev_bits_per_token` of the dev windows, as in `fine_tune`. `n_processes`
     > 1 trains on as many GPUs. Raises InputError for a sequence-to-sequence model, no windows, one of fewer than two
-    tokens, settings that cannot be, and when the loss stops being a number.
+    tokens or more than the model has positions, settings that cannot be, and when the loss stops being a number.
     """
     if generator.seq2seq:
         raise InputError(f"{generator.name} has an encoder: this trains decoder-only models")
     for kind, given in (("windows", windows), ("dev windows", dev_windows)):
         if given and min(map(len, given)) < 2:
             raise InputError(f"{kind}: one has fewer than two tokens, of which none would count")
+        if given:
+            generation.require_length(generator, [len(ids) - 1 for ids in given])
     if not windows:
         raise InputError("no windows of text to train on: give at least one")
     require_settings(settings, generator, n_processes, len(dev_windows))

@@ -12,7 +12,8 @@ from notebook_runs import MEASURED, SLUGS
 from nbutils import paths, record
 from nbutils.record import claim_files, claims
 
-NEED_GOLD = {"07_hybrid_search"}  # notebooks that compare rankings: without gold passages there is nothing to see
+# Notebooks that compare rankings, or tell test documents by their questions: without gold passages there is nothing.
+NEED_GOLD = {"06_survey", "07_hybrid_search"}
 EVERY = [(slug, name) for slug in SLUGS for name in notebook_runs.parameters(slug)]
 
 

@@ -222,7 +222,7 @@ def test_the_best_of_all_combinations_is_chosen(rng):
     assert mixed.mean() == pytest.approx(found[best]) and mixed.shape == (200,)
     alone = retrieval.choose_interpolation(*arguments, ks, temperatures, (0.0,))
     assert (retrieval.mixed_logprobs(*arguments, alone) == logprobs).all()
-    with pytest.raises(InputError, match="k = 9: 8 neighbors were looked for"):
+    with pytest.raises(InputError, match="k of 1 to 9: give 1 to 8"):
         retrieval.choose_interpolation(*arguments, (1, 9), temperatures, shares)
 
 
@@ -248,7 +248,7 @@ def test_the_cache_is_a_plain_loop(rng, temperature):
     expected = plain_cache(keys.astype(np.float64), tokens, lengths, temperature)
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     assert np.flatnonzero(np.isnan(found)).tolist() == [0, 7, 8, 28]  # the first of each text
-    assert retrieval.cache_probabilities(keys, tokens, []).shape == (0,)
+    assert retrieval.cache_probabilities(keys[:0], tokens[:0], []).shape == (0,)
 
 
 def test_the_cache_looks_back_only_and_into_its_own_text(rng):
@@ -461,3 +461,24 @@ def test_a_text_in_its_own_datastore_is_known_by_heart(checkpoint, architecture)
     assert 1 < perplexity(states(scored)) < 1.011
     assert 1 < perplexity(states(others, scored)) < 1.2  # the token that begins a text is the same in both
     assert perplexity(states(others)) > 20 and retrieval.perplexity(queries.logprobs) > 20
+
+
+def test_keys_far_from_zero_keep_the_digits_of_their_distances():
+    """As keys before the norm have them; faiss takes distances from products, which cancel there."""
+    rng = np.random.default_rng(0)
+    keys = (300 + 0.1 * rng.normal(size=(1_000, 64))).astype(np.float32)
+    distances, rows = retrieval.nearest(keys, keys[:200] + np.float32(0.01), 2)
+    assert rows[:, 0].tolist() == list(range(200))
+    np.testing.assert_allclose(distances[:, 0], 64 * 1e-4, rtol=0.05)  # float32 holds 300.01 to 5 digits
+
+
+@pytest.mark.parametrize("lengths", [[3, 2], [3, 0, 1], []])
+def test_lengths_of_the_cache_that_are_not_those_of_the_tokens_are_refused(lengths):
+    with pytest.raises(InputError, match="give the lengths of `token_states`"):
+        retrieval.cache_probabilities(np.zeros((4, 2), dtype=np.float32), np.zeros(4, dtype=int), lengths)
+
+
+def test_a_text_that_is_in_the_datastore_is_found_out_before_a_choice_is_made():
+    distances, tokens = np.zeros((5, 3)), np.zeros((5, 3), dtype=int)
+    with pytest.raises(InputError, match="their text is in the datastore"):
+        retrieval.choose_interpolation(distances, tokens, tokens[:, 0], np.zeros(5), [1], [1.0], [0.5])

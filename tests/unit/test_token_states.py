@@ -400,8 +400,8 @@ def test_a_text_that_is_too_short_has_no_windows(generator):
     [
         ({"a": "", "b": "Peru"}, 50, "^none of 2 texts has 50 tokens: take shorter windows or longer texts$"),
         ({}, 1, "^none of 0 texts has 1 tokens"),
-        ({"a": TEXT}, 0, "^n_tokens = 0: give at least 1$"),
-        ({"a": TEXT}, -3, "^n_tokens = -3: give at least 1$"),
+        ({"a": TEXT}, 0, "^n_tokens = 0, n_windows = None: give at least 1$"),
+        ({"a": TEXT}, -3, "^n_tokens = -3, n_windows = None: give at least 1$"),
         ({"a": TEXT * 9}, POSITIONS + 1, r"takes 257 tokens, .* has 256"),
     ],
 )
@@ -472,5 +472,5 @@ def test_a_layer_of_another_make_is_told_before_any_work(llama, no_pass):
     np.testing.assert_allclose(states.logprobs, torch.cat(rows).numpy(), atol=1e-4)
     no_pass(opt)
     for key in ("ffn_input", "before_ffn_norm"):
-        with pytest.raises(InputError, match=r"its last layer has none of .*, take the key 'final_state'"):
+        with pytest.raises(InputError, match=r"its last layer has no .*, take the key 'final_state'"):
             token_states(opt, SEQUENCES, (key,))
