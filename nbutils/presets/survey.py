@@ -13,7 +13,7 @@ PARAMETERS = {name: SHARED[name] for name in ("dataset", "generator")} | {"train
 
 @dataclass(frozen=True)
 class Survey:
-    """The sizes of 06_survey. Raises InputError for curves that need more neighbors, or shares of more than all."""
+    """The sizes of 06_survey. Raises InputError for shares of more than all, and windows too short."""
 
     sources: Sources  # text of a domain, and the language model
     other_dataset: str | None  # text that the language model knows better; None: left out
@@ -30,7 +30,7 @@ class Survey:
     ks: tuple[int, ...]  # neighbors, compared
     temperatures: tuple[float, ...]  # in units of the median distance to the nearest key of dev tokens
     lambdas: tuple[float, ...]
-    shares: tuple[float, ...]  # of the datastore, compared
+    fractions: tuple[float, ...]  # of the datastore's windows, compared; one is a tenth
     cache_lambdas: tuple[float, ...]  # of the continuous cache
     n_piece: int  # tokens of a window that are predicted after one retrieval
     n_query_tokens: int  # of the text before them, by which passages are found
@@ -49,8 +49,8 @@ class Survey:
             raise InputError(
                 f"n_tokens = {self.n_tokens}: no piece of {self.n_piece} tokens has text before it, take more"
             )
-        if not 0 < min(self.shares) <= max(self.shares) == 1:
-            raise InputError("shares of the datastore: give numbers above 0, and 1 among them")
+        if 0.1 not in self.fractions or not 0 < min(self.fractions) <= max(self.fractions) == 1:
+            raise InputError("fractions of the datastore: give numbers above 0, with 0.1 and 1 among them")
 
 
 # On the dev countries 1e-3 taught more in 16 steps than the model's loss could fall by a datastore of the same text.
@@ -74,7 +74,7 @@ _TINY = Survey(
     ks=(1, 8, 64, 256, 1024),
     temperatures=(0.1, 0.2, 0.3, 0.5, 1.0),
     lambdas=(0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8),
-    shares=(0.01, 0.03, 0.1, 0.3, 1.0),
+    fractions=(0.01, 0.03, 0.1, 0.3, 1.0),
     cache_lambdas=(0.01, 0.05, 0.1, 0.15),
     n_piece=64,
     n_query_tokens=32,
@@ -114,7 +114,7 @@ PRESETS = {
         ks=(8, 32),
         temperatures=(0.3, 1.0),
         lambdas=(0.05, 0.4),
-        shares=(0.1, 1.0),
+        fractions=(0.1, 1.0),
         cache_lambdas=(0.1,),
         n_piece=16,
         n_query_tokens=8,

@@ -1,5 +1,6 @@
 """Scores of answers, of the diversity of texts and of what was retrieved, noted in a record."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -150,3 +151,31 @@ def _shuffled(accepted: list[tuple[str, ...]], seed: int = 0) -> list[tuple[str,
         if not any(set(own) & set(other) for own, other in zip(accepted, drawn, strict=True)):
             break
     return drawn
+
+
+def record_losses(
+    record: Record, windows: Sequence[Any], logprobs: Mapping[str, Any], base: Any, skipped: int = 0, note: str = ""
+) -> None:
+    """Note what systems lose per token of the same windows of text, in nats (-log p, mean over a window's tokens).
+
+    `logprobs` are {system: log p (N,)}, or (k, N) of k training seeds, of the tokens of all windows in order, each
+    window with as many; `base` (N,) are those of the model that they start from. The first `skipped` tokens of each
+    window are left out. Noted as "nats<note>/<system>", "saved<note>/<system>" (what the base loses more), and
+    "perplexity<note>/<system>", exp of the first with its interval. Raises InputError where N is no multiple of the
+    number of windows, or no token is left.
+    """
+
+    def losses(of_tokens: Any) -> np.ndarray:
+        of_tokens = np.asarray(of_tokens, dtype=np.float64)
+        if of_tokens.shape[-1] % len(windows) or skipped >= of_tokens.shape[-1] // len(windows):
+            raise InputError(f"{of_tokens.shape[-1]} tokens of {len(windows)} windows, {skipped} of each left out")
+        return -of_tokens.reshape(*of_tokens.shape[:-1], len(windows), -1)[..., skipped:].mean(axis=-1)
+
+    of_base = losses(base)
+    for system, of_tokens in logprobs.items():
+        nats = losses(of_tokens)
+        record.scores(f"nats{note}/{system}", windows, nats)
+        record.scores(f"saved{note}/{system}", windows, of_base - nats)
+        metric = record["metrics"][f"nats{note}/{system}"]
+        value, low, high = (math.exp(metric[key]) for key in ("value", "low", "high"))
+        record.metric(f"perplexity{note}/{system}", value, low, high, len(windows), metric["interval"])
