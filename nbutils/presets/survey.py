@@ -18,6 +18,7 @@ class Survey:
     sources: Sources  # text of a domain, and the language model
     other_dataset: str | None  # text that the language model knows better; None: left out
     n_tokens: int  # of a window
+    n_dev: int  # documents of the domain on which settings are chosen
     n_windows: int  # of each training document, for the datastore
     n_test_windows: int  # of each dev and test document
     n_other_windows: int  # of each training document of the other text
@@ -62,6 +63,7 @@ _TINY = Survey(
     sources=EMBEDDED,
     other_dataset="squadshifts-wiki",
     n_tokens=256,
+    n_dev=29,
     n_windows=2,
     n_test_windows=1,
     n_other_windows=16,

@@ -418,3 +418,23 @@ def test_a_budget_that_no_further_chunk_fits_into_is_spent():
     n_tokens = {"a": 40, "b": 70, "c": 10}
     assert metrics.recall_at_tokens([["a", "b"]], [["b"]], n_tokens, [119]).tolist() == [[1]]
     assert metrics.recall_at_tokens([["a", "b", "c"]], [["b"]], n_tokens, [999]).tolist() == [[1]]  # all there is
+
+
+def test_a_document_is_in_the_split_of_its_questions(factbook_of_12):
+    corpus = {
+        "a1": Passage("A", "one"),
+        "a2": Passage("A", "two"),
+        "b1": Passage("B", "three"),
+        "c1": Passage("", "four"),
+    }
+    asked = [
+        data.question_example("q1", "?", ("one",), ("a1",), split="train"),
+        data.question_example("q2", "?", ("two",), ("a2", "b1"), split="dev"),
+        data.question_example("q3", "?", ("two",), ("a2",), split="test"),
+    ]
+    assert data.document_splits(Dataset("own", corpus, asked)) == {"A": "test", "B": "dev"}
+    assert (
+        data.document_splits(Dataset("own", corpus, [data.question_example("q", "?", ("x",), (), split="test")])) == {}
+    )
+    split_of = data.document_splits(factbook_of_12)
+    assert {q.subject: q.split for q in factbook_of_12.examples if q.task == "fact"}.items() <= split_of.items()

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from scipy.special import stdtrit
 
+from nbutils import generation
 from nbutils.data import question_example
 from nbutils.errors import InputError
-from nbutils.record import entries
+from nbutils.record import entries, wording
 
 SUBJECTS = [*"AABBCCDD"]
 VALUES = [1, 1, 1, 0, 0, 0, 1, 0]  # mean 0.5; residuals summed by subject: 1, 0, -1, 0
@@ -91,3 +92,15 @@ def test_the_interval_of_positive_scores_stays_above_zero():
     metric = entries.metric_of(costs)
     assert metric["low"] == 1e9 and metric["high"] > 9e9  # t with 2 degrees of freedom would begin below 0
     assert entries.metric_of({"values": [-1.0, 9.0, 2.0]})["low"] < -1
+
+
+def test_what_is_no_question_is_called_by_its_name():
+    """Where all examples say so; in words, in captions and in claims."""
+    windows = [generation.Window(f"w{i}", "ABCD"[i % 4], (0, 1)) for i in range(8)]
+    entry = entries.score_entry("x", windows, VALUES)
+    metric = entries.metric_of(entry)
+    assert entry["unit"] == metric["unit"] == "windows"
+    assert wording.sample_text(metric) == "8 windows of 4 subjects"
+    assert wording.sample_text({"n": 8}) == "8 questions"
+    mixed = [*windows[:7], question_example("q", "?", ("y",), (), subject="D")]
+    assert "unit" not in entries.score_entry("x", mixed, VALUES)

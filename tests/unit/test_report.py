@@ -571,3 +571,11 @@ def test_shares_are_rounded_half_up_and_counts_agree_with_their_verbs():
     rows = [SimpleNamespace(primary=True, verdict=word) for word in ("holds", "holds", "fails", "reproduced")]
     section = sections.Section("00_demo", "", "", "", "", None, "", rows)
     assert section.counted() == "1 reproduced, 2 hold, 1 fails"
+
+
+def test_a_headline_with_numbers_that_are_no_shares():
+    content = {"metrics": {"perplexity/LM": {"value": 18.25}, "recall": {"value": 0.5}}, "skipped": {}}
+    file = SimpleNamespace(headline="{perplexity/LM|.1f} and {recall}")
+    assert sections._headline("00_demo", content, file, []) == "18.2 and 50 %"
+    with pytest.raises(InputError, match="names 'perplexity/other'"):
+        sections._headline("00_demo", content, SimpleNamespace(headline="{perplexity/other|.1f}"), [])

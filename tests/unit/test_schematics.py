@@ -1,5 +1,6 @@
 """The schematics: drawn by one command with the same bytes, readable, described in words, and without date or path."""
 
+import math
 import re
 import runpy
 from fractions import Fraction
@@ -256,3 +257,16 @@ def test_a_wrong_order_in_hybrid_search_would_be_noticed():
     assert faults_of_fusion(ax) == ["fused order"]
     rows[-1].set_text("A")
     assert faults_of_fusion(ax) == ["fused order", "re-ranked passages"]
+
+
+def test_the_survey_mixes_as_the_formula_says():
+    """The probabilities that are drawn are in the description, and are those of lambda = 0.4 and T = 1."""
+    drawn = [text.get_text() for text in SCRIPT.draw_survey().axes[0].texts]
+    description = SCRIPT.SCHEMATICS["survey.svg"][2]
+    assert all(number in description for number in drawn if re.fullmatch(r"0\.[1-9]\d", number))
+    votes = {"Koror": math.exp(-2), "Ngerulmud": math.exp(-1) + math.exp(-3)}
+    p_lm = {"Koror": 0.40, "Ngerulmud": 0.30}
+    for name, vote in votes.items():
+        p_knn = vote / sum(votes.values())
+        for p in (p_knn, 0.4 * p_knn + 0.6 * p_lm[name]):
+            assert f"{name} {p:.2f}" in description and f"{p:.2f}" in drawn

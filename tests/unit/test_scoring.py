@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nbutils import data
+from nbutils import data, generation
 from nbutils.data import Passage, claim_example, question_example
 from nbutils.errors import InputError
 from nbutils.record import Record, scoring
@@ -123,3 +123,23 @@ def test_diversity_at_equal_length_and_with_its_texts_exchanged():
     count = len(record["scores"])
     assert not scoring.record_diversity(record, "none", ids, {**texts, "new": [new, ["no more"] * 40]}, pairs, seed=0)
     assert len(record["scores"]) == count
+
+
+def test_losses_of_windows_are_means_over_their_tokens_beside_the_base():
+    windows = [generation.Window(f"w{i}", f"document {i}", (0, 1, 2, 3)) for i in range(3)]
+    base = -np.arange(1.0, 10.0)  # windows of 3 tokens
+    seeds = np.stack([base + 0.5, base + 1.5])
+    record = Record("00_start_here", "smoke", 0, {}, {})
+    scoring.record_losses(record, windows, {"base": base, "better": seeds}, base)
+    assert record["scores"]["nats/base"]["values"] == [2, 5, 8]
+    assert record["scores"]["nats/better"]["values"] == [1, 4, 7]
+    assert record["scores"]["saved/better"]["seed_means"] == [0.5, 1.5]
+    metrics = record["metrics"]
+    assert metrics["perplexity/base"]["value"] == pytest.approx(np.exp(5))
+    assert metrics["perplexity/base"]["high"] == pytest.approx(np.exp(metrics["nats/base"]["high"]))
+    assert metrics["nats/base"]["unit"] == "windows" and metrics["nats/base"]["subjects"] == 3
+    scoring.record_losses(record, windows, {"base": base}, base, skipped=2, note=" of the last")
+    assert record["scores"]["nats of the last/base"]["values"] == [3, 6, 9]
+    for skipped, n in ((3, 9), (0, 8)):
+        with pytest.raises(InputError, match=f"{n} tokens of 3 windows, {skipped} of each left out"):
+            scoring.record_losses(record, windows, {"x": base[:n]}, base[:n], skipped=skipped)
