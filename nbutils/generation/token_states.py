@@ -93,7 +93,7 @@ def token_states(
 
     With `n_last`, of the last so many tokens of each sequence alone: what stands before them is only read.
 
-    Keys are of the last layer (Khandelwal et al. 2020, Table 5): "ffn_input", what its feed-forward network reads after
+    Keys are of the last layer (Khandelwal et al. 2020): "ffn_input", what its feed-forward network reads after
     the norm; "before_ffn_norm", the same before the norm; "attention_input", what its attention reads after the norm;
     "final_state", what the output layer reads. Without a key nothing but log p is computed. Results are kept by
     content, see `generate`, and do not depend on how texts are put into batches but for rounding.

@@ -65,7 +65,7 @@ def nearest_approximate(
     """As `nearest`, but found in an index of `build_state_index`, in `n_probe` of its lists.
 
     The index's own distances are those of compressed keys. With `recompute` they are computed again from `keys`, and
-    the neighbors sorted by them: without that kNN-LM loses part of its gain (Khandelwal et al. 2020, Section 4). Where
+    the neighbors sorted by them: without that kNN-LM loses part of its gain (Khandelwal et al. 2020). Where
     the lists hold fewer than k keys, the last distances are inf and their rows 0. Raises InputError as `nearest`, and
     for n_probe < 1.
     """
