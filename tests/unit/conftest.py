@@ -1,5 +1,7 @@
 """What holds for every unit test."""
 
+import shutil
+
 import pytest
 
 
@@ -17,3 +19,20 @@ def float32_on_every_processor():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.cpu, "get_capabilities", lambda: {**known, **without})
         yield
+
+
+@pytest.fixture
+def n_compiled(request, monkeypatch):
+    """Function () -> the number of functions compiled in this test, for tests that need a C++ compiler.
+
+    Code is compiled anew here where another test's model of the same sizes has left its own, and what that gives on
+    disk is kept between runs of the suite: compiling takes 10 s a layer.
+    """
+    import torch
+
+    if not (shutil.which("g++") or shutil.which("clang++")):
+        pytest.skip("no C++ compiler: nothing is compiled on such a machine, and compile_layers says so")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(request.config.cache.mkdir("compiled")))
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    return lambda: torch._dynamo.utils.counters["frames"]["ok"]

@@ -135,14 +135,13 @@ def test_a_model_left_in_eval_mode_would_be_noticed(monkeypatch, bart):
 
 
 @pytest.mark.slow  # compiles twice: a minute or two where nothing is kept yet
-def test_compiled_layers_learn_the_same(request, monkeypatch, tmp_path):
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(request.config.cache.mkdir("compiled")))
+def test_compiled_layers_learn_the_same(n_compiled, monkeypatch, tmp_path):
     folder = checkpoints.gemma3(tmp_path / "gemma3", ("sliding_attention",))
     base = checkpoints.load_on_cpu(models.load_generator, folder)
-    if not generation.compile_layers(base):
-        pytest.skip("no C++ compiler")
+    assert generation.compile_layers(base)
     substitute(monkeypatch, loop_module, "COMPILE_FROM_WORK", 0)
     assert equal(tune(base), training.fine_tune(base, PROMPTS, ANSWERS, PLAIN))
+    assert n_compiled() > 0
 
 
 def test_modes_gradients_and_random_numbers_are_as_before():

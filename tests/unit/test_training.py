@@ -401,8 +401,7 @@ def test_tuned_models_share_what_none_of_them_changes(generators):
     assert own == {name for name in places[0] if ".layers.1." in name}
 
 
-def test_compiled_training_is_the_plain_one(request, monkeypatch, tmp_path):
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(request.config.cache.mkdir("compiled")))
+def test_compiled_training_is_the_plain_one(n_compiled, monkeypatch, tmp_path):
     base = load(models.load_generator, checkpoints.gemma3(tmp_path / "gemma3", ("sliding_attention",)))
     calls, compile_layers = [], generation.compile_layers
     substitute(
@@ -412,8 +411,7 @@ def test_compiled_training_is_the_plain_one(request, monkeypatch, tmp_path):
     substitute(monkeypatch, loop_module, "COMPILE_FROM_WORK", 0)
     use_caches(monkeypatch, tmp_path / "empty")
     compiled = training.fine_tune(base, PROMPTS, ANSWERS, SHORT).history
-    if calls != [True]:
-        pytest.skip("no C++ compiler: nothing is compiled on such a machine")
+    assert calls == [True] and n_compiled() > 0
     np.testing.assert_allclose(compiled["loss"], plain["loss"], rtol=1e-3)
 
 
