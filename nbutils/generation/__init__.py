@@ -2,8 +2,9 @@
 
 from nbutils.generation.compiled import call_compiled, compile_layers, gelu_tanh
 from nbutils.generation.continuations import question_batches, score_continuations, tokenize_prompts
-from nbutils.generation.decoding import generate
+from nbutils.generation.decoding import continue_prompts, generate
 from nbutils.generation.ngrams import ngram_probabilities
+from nbutils.generation.output_layer import vocabulary_size
 from nbutils.generation.prefix import (
     Prefix,
     compile_for,
@@ -21,7 +22,15 @@ from nbutils.generation.prompts import (
     passage_prompts,
 )
 from nbutils.generation.scoring import answer_logprobs, batch_logprobs, fingerprint, pad, require_length, tokenize_pairs
-from nbutils.generation.token_states import KEYS, TokenStates, Window, token_states, token_windows
+from nbutils.generation.token_states import (
+    KEYS,
+    TokenStates,
+    Window,
+    captured_states,
+    state_modules,
+    token_states,
+    token_windows,
+)
 from nbutils.generation.turns import (
     ANSWER_END,
     answer_tokens,

@@ -1,5 +1,7 @@
 """Continuations of prompts: greedy or the best of several beams."""
 
+from collections.abc import Sequence
+
 from nbutils import cache
 from nbutils.errors import InputError
 from nbutils.generation.scoring import fingerprint, pad, require_length
@@ -18,12 +20,16 @@ def generate(generator: Generator, prompts: list[str], max_new_tokens: int = 16,
     """
     if not prompts:
         raise InputError("nothing to generate: the list of prompts is empty")
-    key = cache.key(_generate, fingerprint(generator), f"{max_new_tokens} {n_beams}", *prompts)
-    return cache.json_list("generations", key, lambda: _generate(generator, prompts, max_new_tokens, n_beams))
+    key = cache.key(continue_prompts, fingerprint(generator), f"{max_new_tokens} {n_beams}", *prompts)
+    return cache.json_list("generations", key, lambda: continue_prompts(generator, prompts, max_new_tokens, n_beams))
 
 
-def _generate(generator: Generator, prompts: list[str], max_new_tokens: int, n_beams: int) -> list[str]:
+def continue_prompts(
+    generator: Generator, prompts: list[str], max_new_tokens: int, n_beams: int = 1, processors: Sequence = ()
+) -> list[str]:
+    """What `generate` returns, not kept; transformers' `processors` of logits change each step's scores."""
     import torch
+    from transformers import LogitsProcessorList
 
     model, tokenizer = generator.model, generator.tokenizer
     prompt_ids = prompt_tokens(generator, prompts)
@@ -48,6 +54,7 @@ def _generate(generator: Generator, prompts: list[str], max_new_tokens: int, n_b
                 do_sample=False,
                 eos_token_id=ends,
                 pad_token_id=tokenizer.pad_token_id,
+                logits_processor=LogitsProcessorList(processors),
             )
             new_tokens = output if generator.seq2seq else output[:, inputs.shape[1] :]
             for row, text in zip(rows, tokenizer.batch_decode(new_tokens, skip_special_tokens=True), strict=True):

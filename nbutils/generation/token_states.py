@@ -87,42 +87,37 @@ def token_states(
     keys: Sequence[str] = ("ffn_input",),
     with_logprobs: bool = False,
     key_type: str = "float16",
-    n_last: int | None = None,
+    n_last: int | Sequence[int] | None = None,
 ) -> TokenStates:
     """The keys, and if asked for log p, of every token after the first of each sequence of token ids.
 
-    With `n_last`, of the last so many tokens of each sequence alone: what stands before them is only read.
+    With `n_last`, of the last so many tokens of each sequence alone (a number for all, or one for each): what stands
+    before them is only read.
 
     Keys are of the last layer (Khandelwal et al. 2020): "ffn_input", what its feed-forward network reads after
     the norm; "before_ffn_norm", the same before the norm; "attention_input", what its attention reads after the norm;
     "final_state", what the output layer reads. Without a key nothing but log p is computed. Results are kept by
     content, see `generate`, and do not depend on how texts are put into batches but for rounding.
     Raises InputError for a sequence-to-sequence model, an unknown key, no sequences, one of fewer than two tokens or
-    more than the model has positions, `n_last` < 1, and a key with a number that float16 does not hold: Gemma's before
-    the norm have some of 80,000, which `key_type` "float32" holds.
+    more than the model has positions, `n_last` < 1 or of another number of sequences, and a key with a number that
+    float16 does not hold: Gemma's before the norm have some of 80,000, which `key_type` "float32" holds.
     """
-    _require_decoder(generator)
-    unknown = [key for key in keys if key not in KEYS]
-    if unknown:
-        raise InputError(f"key {unknown[0]!r} is unknown: use {', '.join(KEYS)}")
+    modules = state_modules(generator, keys)  # before any long work
     if key_type not in KEY_TYPES:
         raise InputError(f"key type {key_type!r} is unknown: use {' or '.join(KEY_TYPES)}")
-    if n_last is not None and n_last < 1:
-        raise InputError(f"n_last = {n_last}: give at least 1")
     if not sequences or min(map(len, sequences)) < 2:
         raise InputError("token states need at least one text, and of each at least two tokens")
     require_length(generator, [len(ids) - 1 for ids in sequences])
     require_token_type(vocabulary_size(generator))
-    modules = _modules(generator, keys)  # before any long work
-    lengths = np.array([min(len(ids) - 1, n_last or len(ids)) for ids in sequences])
+    lengths = _scored_lengths(sequences, n_last)
     content = json.dumps([*map(list, sequences)])
     kept = cache.key(
-        [_write, _modules, _captured],
+        [_write, state_modules, captured_states],
         fingerprint(generator),
         ",".join(keys),
         str(with_logprobs),
         key_type,
-        str(n_last),
+        str(lengths.tolist()),
         content,
     )
 
@@ -141,6 +136,15 @@ def token_states(
         return read(folder)
 
     return cache.folder("states", kept, read, build)
+
+
+def _scored_lengths(sequences: Sequence[Sequence[int]], n_last: int | Sequence[int] | None) -> np.ndarray:
+    lengths = np.array([len(ids) - 1 for ids in sequences])
+    if n_last is None:
+        return lengths
+    if np.shape(n_last) not in ((), (len(sequences),)) or np.min(n_last) < 1:
+        raise InputError(f"n_last = {n_last}: give at least 1, one number or as many as sequences ({len(sequences)})")
+    return np.minimum(lengths, n_last)
 
 
 def require_token_type(n_vocabulary: int, kind: type = TOKEN_TYPE) -> None:
@@ -185,7 +189,7 @@ def _write(
     with (
         eager,
         torch.inference_mode(),
-        _captured(modules) as captured,
+        captured_states(modules) as captured,
         progress_bar(len(sequences), "Reading") as progress,
     ):
         for batch in batches_by_length([len(ids) - 1 for ids in sequences], BATCH_TOKENS):
@@ -219,8 +223,15 @@ def _as_keys(name: str, states, key_type: str) -> np.ndarray:
     return states.astype(key_type)
 
 
-def _modules(generator: Generator, keys: Sequence[str]) -> dict:
-    """{key: the module of the last layer that reads it}; None for what the decoder returns."""
+def state_modules(generator: Generator, keys: Sequence[str]) -> dict:
+    """{key: the module of the last layer that reads it}; None for what the decoder returns.
+
+    Raises InputError for a sequence-to-sequence model, an unknown key, and one that its last layer does not have.
+    """
+    _require_decoder(generator)
+    unknown = [key for key in keys if key not in KEYS]
+    if unknown:
+        raise InputError(f"key {unknown[0]!r} is unknown: use {', '.join(KEYS)}")
     decoder = generator.model.get_decoder()
     layers = getattr(decoder, "layers", None) or getattr(decoder, "h", None)
     last = layers[-1] if layers else None
@@ -237,7 +248,7 @@ def _modules(generator: Generator, keys: Sequence[str]) -> dict:
 
 
 @contextmanager
-def _captured(modules: dict) -> Iterator[dict]:
+def captured_states(modules: dict) -> Iterator[dict]:
     """{key: what its module read last}, filled by each forward pass while the block runs."""
     captured = {}
 

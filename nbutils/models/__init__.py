@@ -24,4 +24,4 @@ from nbutils.models.generator import Generator
 from nbutils.models.load import checkpoint_folder, load_encoder, load_generator, load_sparse_encoder
 from nbutils.models.optional import ENCODER, GENERATOR, OPTIONAL, SPARSE_ENCODER, fetch, is_fetched
 from nbutils.models.reading import Reading, load_reading, n_truncated
-from nbutils.models.runtime import pick_device, pick_dtype, quiet_transformers
+from nbutils.models.runtime import pick_device, pick_dtype, quiet_transformers, release_freed_memory

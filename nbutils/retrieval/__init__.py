@@ -6,13 +6,17 @@ from nbutils.retrieval.chunking import BOUNDARIES, Chunks, chunk_documents, chun
 from nbutils.retrieval.dense import DenseIndex, add_passages, build_dense, encoder_text, passage_text
 from nbutils.retrieval.faiss_index import EXACT, index_bytes
 from nbutils.retrieval.fusion import fuse
+from nbutils.retrieval.knn_generation import answer_neighbors, knn_generate
 from nbutils.retrieval.knn_lm import (
     Interpolation,
+    Neighbors,
     cache_probabilities,
     choose_interpolation,
+    choose_shares,
     interpolate,
     knn_distribution,
     knn_probabilities,
+    look_up,
     mixed_logprobs,
     neighbor_weights,
     perplexity,

@@ -1,12 +1,38 @@
 """kNN-LM (Khandelwal et al. 2020): the next token by what followed the nearest states of a datastore."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from nbutils.errors import InputError
-from nbutils.retrieval.nearest_states import squared_distances
+from nbutils.generation import TokenStates
+from nbutils.retrieval.nearest_states import nearest, squared_distances
+
+
+class Neighbors(NamedTuple):
+    """What a datastore has near N scored tokens, and what the language model says of these tokens."""
+
+    distances: np.ndarray  # (N, k) float32, squared L2, rising
+    tokens: np.ndarray  # (N, k) the token that followed each neighbor
+    labels: np.ndarray  # (N,) the token that is scored
+    logprobs: np.ndarray  # (N,) its log p by the language model
+
+
+def look_up(datastore: TokenStates, queries: TokenStates, k: int, key: str = "ffn_input") -> Neighbors:
+    """The k nearest of a datastore to every query, by exact search; all of its rows where it has fewer."""
+    keys, asked = (require_key(states, key) for states in (datastore, queries))
+    distances, rows = nearest(keys, asked, min(k, len(keys)))
+    return Neighbors(distances, datastore.tokens[rows], queries.tokens, queries.logprobs)
+
+
+def require_key(states: TokenStates, key: str) -> np.ndarray:
+    """The keys of this kind, (N, D). Raises InputError where the states have none."""
+    if key not in states.keys:
+        raise InputError(f"no key {key!r} among these states, which have {', '.join(states.keys) or 'none'}")
+    return states.keys[key]
 
 
 def knn_probabilities(
@@ -116,11 +142,12 @@ def choose_interpolation(
 ) -> Interpolation:
     """The best of all combinations on dev tokens, by their mean log p; arguments as `knn_probabilities`.
 
-    `temperatures` are in units of the median distance to the nearest key. Raises InputError for a k that is more than
-    were looked for.
+    `temperatures` are in units of the median distance to the nearest key. A k that is more than there are neighbors
+    means all of them. Raises InputError for a k < 1.
     """
-    if not 1 <= min(ks) <= max(ks) <= distances.shape[1]:
-        raise InputError(f"k of {min(ks)} to {max(ks)}: give 1 to {distances.shape[1]}, as many neighbors as there are")
+    if min(ks) < 1:
+        raise InputError(f"k of {min(ks)} to {max(ks)}: give at least 1")
+    ks = sorted({min(k, distances.shape[1]) for k in ks})
     unit, found = float(np.median(distances[:, 0])), []
     if unit == 0:
         raise InputError("most dev tokens have a key at distance 0: their text is in the datastore, take it out")
@@ -131,6 +158,19 @@ def choose_interpolation(
                 mean = interpolate(logprobs, (probabilities, share)).mean()
                 found.append((mean, Interpolation(k, temperature * unit, share)))
     return max(found, key=lambda item: item[0])[1]
+
+
+def choose_shares(
+    logprobs: np.ndarray, parts: Sequence[np.ndarray], grids: Sequence[Sequence[float]]
+) -> tuple[float, ...]:
+    """The shares of `parts` (p (N,) each), one from each grid, with the highest mean log p on dev tokens.
+
+    Raises InputError where no combination leaves anything of the language model.
+    """
+    combinations = [shares for shares in itertools.product(*grids) if sum(shares) < 1 - 1e-9]
+    if not combinations:
+        raise InputError("every combination of shares reaches 1: nothing of the language model would be left")
+    return max(combinations, key=lambda shares: interpolate(logprobs, *zip(parts, shares, strict=True)).mean())
 
 
 def mixed_logprobs(

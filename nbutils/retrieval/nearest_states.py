@@ -6,7 +6,7 @@ from nbutils.errors import InputError
 from nbutils.retrieval.faiss_index import load_faiss
 
 BLOCK_KEYS = 65_536  # read from disk and brought to float32 at once
-N_TRAINING = 65_536  # keys that an index is trained on
+N_TRAINING = 32_768  # keys that an index is trained on
 BLOCK_NUMBERS = 2**27  # of the keys gathered to compute distances again: 512 MiB in float32
 
 

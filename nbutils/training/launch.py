@@ -8,7 +8,7 @@ from typing import Any
 
 from nbutils.errors import InputError
 from nbutils.files import sha256_text
-from nbutils.models import Encoder, Generator
+from nbutils.models import Encoder, Generator, release_freed_memory
 from nbutils.training.adapters import is_quantized, trainable_encoder, trainable_generator
 from nbutils.training.checkpoints import load_tensors, read_state
 from nbutils.training.loop import Run, run_device, train
@@ -27,6 +27,7 @@ def carry_out(run: Run, n_processes: int = 1) -> System:
         else:
             _train_in_processes(n_processes, run)
         state = read_state(run.folder)
+        release_freed_memory()
     learned = {tower: _learned_encoder(run, tower, state) for tower in run.encoders}
     return System(
         generator=None if run.generator is None else _learned_generator(run, state),

@@ -432,7 +432,7 @@ def test_what_cannot_be_generated_is_refused(generator):
 
 
 def count_calls(monkeypatch, name):
-    module = {"_generate": decoding_module, "_answer_logprobs": scoring_module}[name]
+    module = {"continue_prompts": decoding_module, "_answer_logprobs": scoring_module}[name]
     calls, compute = [], getattr(module, name)
 
     def counted(*arguments):
@@ -480,7 +480,7 @@ def test_scores_are_kept(llama, monkeypatch, tmp_path):
 
 
 def test_generations_are_kept(llama, monkeypatch):
-    calls = count_calls(monkeypatch, "_generate")
+    calls = count_calls(monkeypatch, "continue_prompts")
     first = generation.generate(llama, PROMPTS, 4)
     assert generation.generate(llama, PROMPTS, 4) == first and len(calls) == 1
     variants = [

@@ -222,8 +222,47 @@ def test_the_best_of_all_combinations_is_chosen(rng):
     assert mixed.mean() == pytest.approx(found[best]) and mixed.shape == (200,)
     alone = retrieval.choose_interpolation(*arguments, ks, temperatures, (0.0,))
     assert (retrieval.mixed_logprobs(*arguments, alone) == logprobs).all()
-    with pytest.raises(InputError, match="k of 1 to 9: give 1 to 8"):
-        retrieval.choose_interpolation(*arguments, (1, 9), temperatures, shares)
+    for k in (8, 9, 10**6):  # more than there are: all of them
+        some = retrieval.choose_interpolation(*arguments, (k,), temperatures, shares)
+        assert some == max((one for one in found if one.k == 8), key=found.get)
+    for ks in ((0, 8), (3, -1)):
+        with pytest.raises(InputError, match=f"^k of {min(ks)} to {max(ks)}: give at least 1$"):
+            retrieval.choose_interpolation(*arguments, ks, temperatures, shares)
+
+
+def test_the_best_shares_of_several_parts_are_chosen():
+    """Of one and of two parts; where one of them knows nothing, its share stays with the model."""
+    rng = np.random.default_rng(2)
+    p_lm, parts = rng.random(200), rng.random((2, 200)) ** [[2], [3]]
+    parts[0, :70] += 0.5
+    parts[1, 130:] += 0.5
+    parts[0, ::9], parts[1, ::5] = np.nan, np.nan
+    grids = [(0.9, 0.5, 0.2, 0.0), (0.05, 0.3, 0.6)]
+
+    def mean(*shares):
+        mixed = []
+        for row in range(200):
+            there = [(share, p[row]) for share, p in zip(shares, parts, strict=False) if not math.isnan(p[row])]
+            mixed.append((1 - sum(share for share, _ in there)) * p_lm[row] + sum(share * p for share, p in there))
+        return np.log(mixed).mean()
+
+    one = {(share,): mean(share) for share in grids[0]}
+    two = {(first, second): mean(first, second) for first in grids[0] for second in grids[1] if first + second < 1}
+    for n_parts, found in enumerate((one, two), start=1):
+        best = max(found, key=found.get)
+        assert min(best) > 0 and len({*found.values()}) == len(found)
+        assert retrieval.choose_shares(np.log(p_lm), parts[:n_parts], grids[:n_parts]) == best
+    assert best[0] != max(one, key=one.get)[0]  # not each for itself
+
+
+def test_shares_that_leave_the_model_nothing_are_not_chosen():
+    """Not even where a part is always right; without such shares there is no choice."""
+    logprobs, right = np.full(5, -3.0), np.ones(5)
+    assert retrieval.choose_shares(logprobs, [right], [(0.2, 1.0, 0.5)]) == (0.5,)
+    assert retrieval.choose_shares(logprobs, [right, right / 2], [(0.2, 0.9), (0.1, 0.4)]) == (0.2, 0.4)
+    for grids in ([(1.0, 1.5)], [(0.5, 0.7), (0.5, 0.9)]):
+        with pytest.raises(InputError, match=r"^every combination of shares reaches 1: nothing .* would be left$"):
+            retrieval.choose_shares(logprobs, [right] * len(grids), grids)
 
 
 # The cache
@@ -346,6 +385,43 @@ def test_what_has_no_nearest_is_refused(keys, queries, k, message):
     ):
         with pytest.raises(InputError, match=message):
             search()
+
+
+@pytest.fixture
+def states(rng):
+    """A datastore of 40 rows, and 12 queries with log p, both with keys of two kinds."""
+
+    def draw(n):
+        keys = {name: rng.standard_normal((n, WIDTH)).astype(np.float16) for name in ("ffn_input", "final_state")}
+        tokens = rng.integers(0, 6, n).astype(np.int32)
+        return generation.TokenStates(keys, tokens, np.array([n]), -rng.random(n).astype(np.float32))
+
+    return draw(40), draw(12)
+
+
+@pytest.mark.parametrize("k", [1, 7, 40, 41, 10**9])
+def test_what_is_looked_up_is_what_followed_the_nearest(states, k):
+    """All rows where there are fewer; what is scored are the queries' own tokens."""
+    store, queries = states
+    for key, options in (("ffn_input", {}), ("final_state", {"key": "final_state"})):
+        found = retrieval.look_up(store, queries, k, **options)
+        distances, rows = retrieval.nearest(store.keys[key], queries.keys[key], min(k, 40))
+        require_nearest(store.keys[key], queries.keys[key], min(k, 40), (found.distances, rows))
+        assert (found.distances == distances).all() and (found.tokens == store.tokens[rows]).all()
+        assert (found.labels == queries.tokens).all() and (found.logprobs == queries.logprobs).all()
+    chosen = retrieval.choose_interpolation(*found, (k,), (1.0,), (0.2,))
+    assert chosen.k == min(k, 40)
+    p = plain_knn(distances, store.tokens[rows], 6, chosen.temperature)[np.arange(12), queries.tokens]
+    mixed = np.log(0.8 * np.exp(queries.logprobs) + 0.2 * p)
+    np.testing.assert_allclose(retrieval.mixed_logprobs(*found, chosen), mixed, rtol=1e-6)
+
+
+def test_nothing_is_looked_up_without_neighbors(states):
+    store, queries = states
+    empty = generation.TokenStates({"ffn_input": store.keys["ffn_input"][:0]}, store.tokens[:0], np.array([]), None)
+    for refused, k, n in ((store, 0, 40), (store, -2, 40), (empty, 3, 0)):
+        with pytest.raises(InputError, match=f"^k = {min(k, n)} of {n} keys: give at least 1"):
+            retrieval.look_up(refused, queries, k)
 
 
 # Approximate search

@@ -185,6 +185,42 @@ def test_a_later_token_changes_no_earlier_row(generator):
     assert np.flatnonzero(first.tokens != second.tokens).tolist() == last.tolist()
 
 
+def last_rows(states, n_last):
+    """The last so many rows of each text of states."""
+    ends, n_rows = np.cumsum(states.lengths), np.minimum(states.lengths, n_last)
+    rows = np.concatenate([np.arange(end - n, end) for end, n in zip(ends, n_rows, strict=True)])
+    keys = {name: values[rows] for name, values in states.keys.items()}
+    return generation.TokenStates(keys, states.tokens[rows], n_rows, states.logprobs[rows])
+
+
+N_LAST = [1, 1, 7, 99, 2, 16, 3, 22]  # of some texts more than all, of one as many
+
+
+@pytest.mark.parametrize("n_last", [1, 4, 29, 1000, N_LAST], ids=str)
+def test_of_the_last_tokens_alone(generator, n_last):
+    """As many of each text, or a number for each: the same rows as of whole texts, in batches and by themselves."""
+    whole = token_states(generator, SEQUENCES, KEYS, True, "float32")
+    found = token_states(generator, SEQUENCES, KEYS, True, "float32", n_last=n_last)
+    require_same(found, last_rows(whole, n_last), atol=1e-5)
+    starts = np.cumsum([0, *found.lengths])
+    for text, (ids, n) in enumerate(zip(SEQUENCES, np.broadcast_to(n_last, len(SEQUENCES)).tolist(), strict=True)):
+        alone = token_states(generator, [ids], ("ffn_input",), True, "float32", n_last=n)
+        rows = slice(starts[text], starts[text + 1])
+        assert alone.tokens.tolist() == found.tokens[rows].tolist() == ids[1:][-n:]
+        np.testing.assert_allclose(alone.logprobs, found.logprobs[rows], atol=1e-4)
+        np.testing.assert_allclose(alone.keys["ffn_input"], found.keys["ffn_input"][rows], atol=1e-4)
+
+
+def test_numbers_of_many_texts_are_not_mistaken(llama):
+    """As an array, which is written in short where it is long."""
+    sequences = [[checkpoints.START, 5, 6 + number % 200] for number in range(1100)]
+    n_last = np.ones(len(sequences), dtype=int)
+    assert len(token_states(llama, sequences, (), n_last=n_last).tokens) == 1100
+    n_last[500] = 2
+    states = token_states(llama, sequences, (), n_last=n_last)
+    assert len(states.tokens) == 1101 and states.lengths.tolist() == n_last.tolist()
+
+
 def test_compiled_layers_give_the_same(n_compiled, checkpoint):
     gemma = load(checkpoint("gemma3", layer_types=("sliding_attention",)))
     plain = uncached(token_states, gemma, SEQUENCES, KEYS, True, "float32")
@@ -284,6 +320,7 @@ def test_states_are_memory_mapped_and_kept_by_content(generator, no_pass, cache_
         lambda: token_states(generator, SEQUENCES, ("final_state", "ffn_input"), with_logprobs=True),
         lambda: token_states(generator, SEQUENCES, ("ffn_input", "final_state")),
         lambda: token_states(generator, SEQUENCES, ("ffn_input", "final_state"), True, "float32"),
+        lambda: token_states(generator, SEQUENCES, ("ffn_input", "final_state"), True, n_last=N_LAST),
         lambda: token_states(generator, SEQUENCES[:-1], ("ffn_input", "final_state"), with_logprobs=True),
         lambda: token_states(generator, SEQUENCES[::-1], ("ffn_input", "final_state"), with_logprobs=True),
         lambda: token_states(
@@ -423,6 +460,9 @@ def test_sequence_to_sequence_models_are_refused(checkpoint):
             refused()
 
 
+AS_MANY = rf"give at least 1, one number or as many as sequences \({len(SEQUENCES)}\)"
+
+
 @pytest.mark.parametrize(
     ("sequences", "options", "message"),
     [
@@ -432,6 +472,13 @@ def test_sequence_to_sequence_models_are_refused(checkpoint):
         ([*SEQUENCES, [checkpoints.START]], {}, "at least one text, and of each at least two tokens"),
         ([*SEQUENCES, []], {}, "at least one text, and of each at least two tokens"),
         ([[checkpoints.START] * (POSITIONS + 2)], {}, "takes 257 tokens, .* has 256"),
+        (SEQUENCES, {"n_last": 0}, f"^n_last = 0: {AS_MANY}$"),
+        (SEQUENCES, {"n_last": -1}, f"^n_last = -1: {AS_MANY}$"),
+        (SEQUENCES, {"n_last": [3, 0, *N_LAST[2:]]}, rf"^n_last = \[3, 0, 7, .*\]: {AS_MANY}$"),
+        (SEQUENCES, {"n_last": N_LAST[1:]}, rf"^n_last = \[1, 7, .*\]: {AS_MANY}$"),
+        (SEQUENCES, {"n_last": [*N_LAST, 1]}, f": {AS_MANY}$"),
+        (SEQUENCES, {"n_last": [3]}, f": {AS_MANY}$"),
+        (SEQUENCES, {"n_last": []}, f": {AS_MANY}$"),
     ],
 )
 def test_bad_arguments_are_told_before_any_work(generator, no_pass, cache_folder, sequences, options, message):

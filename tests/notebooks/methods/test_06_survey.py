@@ -7,7 +7,7 @@ import notebook_runs
 import numpy as np
 import pytest
 
-from nbutils import paths, rag, retrieval
+from nbutils import paths, retrieval
 from nbutils.errors import InputError
 from nbutils.presets import load_preset, survey
 
@@ -32,11 +32,6 @@ def test_the_method_cells_are_what_the_library_computes():
         by_library, [method["p_kNN"](*row, 1.0) for row in zip(labels, distances, tokens, strict=True)]
     )
     assert not np.allclose(np.exp(mixed), method["p_mixed"](np.array(by_hand), p_lm, 0.7))
-
-    scores, logprobs = rng.random(4).astype(np.float32), np.log(rng.random((4, 6)))
-    prior = rag.doc_logprobs(torch.from_numpy(scores)[None], 0.05)[0].numpy()
-    expected = np.logaddexp.reduce(prior[:, None] + logprobs, axis=0)
-    np.testing.assert_allclose(method["marginal_logprobs"](scores, logprobs, 0.05), expected, rtol=1e-5)
     assert float(method["mean_nll"](torch.tensor([-1.0, -3.0]))) == 2.0
 
 
