@@ -11,6 +11,8 @@ from nbutils.errors import InputError
 from nbutils.generation import TokenStates
 from nbutils.retrieval.nearest_states import nearest, squared_distances
 
+BLOCK_ROWS = 1024  # of which the weights are in memory at once: those of 15,000 tokens are 120 MB, several times over
+
 
 class Neighbors(NamedTuple):
     """What a datastore has near N scored tokens, and what the language model says of these tokens."""
@@ -44,10 +46,13 @@ def knn_probabilities(
     L2 distance, and T is 1 in the paper. A neighbor with distance inf is none; without neighbors a row is NaN: nothing
     is known. Raises InputError for shapes that do not fit and a temperature that is not above 0.
     """
-    weights = neighbor_weights(distances, temperature)
-    if tokens.shape != weights.shape or len(labels) != len(weights):
-        raise InputError(f"distances {weights.shape}, tokens {tokens.shape}, labels {np.shape(labels)}: do not fit")
-    return (weights * (tokens == np.asarray(labels)[:, None])).sum(axis=1)
+    if tokens.shape != distances.shape or len(labels) != len(distances):
+        raise InputError(f"distances {distances.shape}, tokens {tokens.shape}, labels {np.shape(labels)}: do not fit")
+    labels, found = np.asarray(labels)[:, None], np.empty(len(distances))
+    for start in range(0, len(distances), BLOCK_ROWS):
+        rows = slice(start, start + BLOCK_ROWS)
+        found[rows] = (neighbor_weights(distances[rows], temperature) * (tokens[rows] == labels[rows])).sum(axis=1)
+    return found
 
 
 def knn_distribution(

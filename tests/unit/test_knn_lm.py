@@ -13,6 +13,7 @@ from nbutils.errors import InputError
 from nbutils.retrieval import Interpolation
 
 nearest_module = importlib.import_module("nbutils.retrieval.nearest_states")
+knn_module = importlib.import_module("nbutils.retrieval.knn_lm")
 
 VOCABULARY = 262_144
 WIDTH = 16
@@ -91,6 +92,14 @@ def test_a_query_that_is_the_key_of_the_last_token(rng):
     whole = retrieval.knn_distribution(distances, tokens[rows], VOCABULARY)
     assert whole[3, 262143] == 1 and whole.sum(axis=1).tolist() == [1] * 4
     assert retrieval.interpolate(np.array([-9.0]), (whole[3:, 262143], 1.0)).tolist() == [0]
+
+
+def test_rows_in_blocks_are_the_rows_of_the_whole(rng, monkeypatch):
+    distances, tokens = np.sort(rng.random((50, 8)), axis=1), rng.integers(0, 5, (50, 8))
+    labels = rng.integers(0, 5, 50)
+    whole = retrieval.knn_probabilities(distances, tokens, labels, 0.5)
+    substitute(monkeypatch, knn_module, "BLOCK_ROWS", 7)
+    assert (retrieval.knn_probabilities(distances, tokens, labels, 0.5) == whole).all()
 
 
 @pytest.mark.parametrize("temperature", [0, -1.0, float("nan")])

@@ -1,10 +1,14 @@
 """Loading: every architecture from a folder, checksums, what is refused and how, dtype, 4 bits, conversion."""
 
+import ctypes
 import dataclasses
 import importlib.resources
 import itertools
 import json
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import checkpoints
@@ -504,6 +508,36 @@ def test_the_switches_of_the_process_are_set_by_every_loader_and_as_often_as_one
         assert torch._dynamo.config.recompile_limit == 64
     runtime_module.prepare("cuda")
     assert len(freed) == 3
+
+
+FREED = """
+import torch
+from pathlib import Path
+from nbutils.models import runtime
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+runtime.prepare("cpu")
+freed = [torch.ones(2**18) for _ in range(200)]  # 200 MiB, below a block that is still used
+used = torch.ones(2**18)
+del freed
+before = resident()
+{call}
+print((before - resident()) // 2**20, int(used.sum()))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads Linux's account of memory")
+def test_what_was_freed_and_kept_is_given_back():
+    if not hasattr(ctypes.CDLL(None), "malloc_trim"):
+        pytest.skip("not glibc")
+    for call, low, high in (("runtime.release_freed_memory()", 150, 250), ("pass", -1, 10)):
+        run = subprocess.run(
+            [sys.executable, "-c", FREED.format(call=call)], capture_output=True, text=True, check=True
+        )
+        given_back, used = map(int, run.stdout.split())
+        assert low < given_back < high and used == 2**18
 
 
 def test_the_output_layer_is_fed_in_one_piece(tmp_path):

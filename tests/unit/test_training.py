@@ -662,10 +662,14 @@ def test_a_damaged_checkpoint_is_ignored(monkeypatch, capsys, llama, train, dama
 
 
 def test_a_run_that_was_done_before_is_read_back(monkeypatch, llama, train):
+    released = []
+    substitute(monkeypatch, launch_module, "release_freed_memory", lambda: released.append(True))
     results = train(llama), training.fine_tune(llama, PROMPTS, ANSWERS, SHORT)
+    assert len(released) == 2  # what a training has freed, not what a reading has
     monkeypatch.setattr(launch_module, "train", lambda *run: pytest.fail("it was trained again"))
     require_same(results[0], train(llama))
     require_same(results[1], training.fine_tune(llama, PROMPTS, ANSWERS, SHORT, name="other"))
+    assert len(released) == 2
     with pytest.raises(pytest.fail.Exception):
         train(llama, seed=1)
 
