@@ -63,14 +63,19 @@ def small(tmp_path, monkeypatch):
 def test_the_gpu_preset_with_a_small_llama(small, tmp_path):
     small(notebook_runs.small_data(tmp_path / "questions"))
     found, names = notebook_runs.execute(NOTEBOOK, tmp_path)
-    assert {"systems", "choices", "places", "look_up_or_learn", "keys", "search", "kinds"} <= found["figures"].keys()
+    figures = {"systems", "look_up_or_learn", "places", "answers", "choices", "keys", "search", "kinds"}
+    assert figures <= found["figures"].keys()
     assert found["skipped"].keys() >= {
         "06.knn_over_lm_wikipedia",
         "06.large_lambda_harms_wikipedia",
     }  # no second corpus
     # No test document is looked up or learned.
-    tested = {window.subject for window in names["windows"]["domain", "test"]}
-    assert not tested & names["texts"]["domain", "train"].keys() | tested & names["texts"]["domain", "dev"].keys()
+    read = {split: {w.subject for w in names["windows"]["domain", split]} for split in ("train", "dev", "test")}
+    assert read["test"] and not read["test"] & (read["train"] | read["dev"])
+    # Those of the answers are: they hold what is asked, the null's do not.
+    gold, others = (names["passage_ids_of"][name].keys() for name in ("kNN-LM", "other countries"))
+    asked = names["questions"]["single facts", "test"]
+    assert all(gold >= set(item.gold_passages) and not others & set(item.gold_passages) for item in asked)
     # Were they looked up, the test windows would be no surprise any more.
     own = names["test"]
     distances, rows = retrieval.nearest(own.keys["ffn_input"], own.keys["ffn_input"], 1)
